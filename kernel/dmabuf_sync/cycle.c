@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * dmabuf-sync: cycles of those who hold and wait.
+ */
+#include <linux/hashtable.h>
+
+#include "dsync.h"
+#include "trace.h"
+
+/**
+ * DOC: cycles
+ *
+ * Only posix owners can hold one buffer and wait for another. Before such an
+ * owner goes to sleep, the graph of who waits for whom is searched from it:
+ *
+ * - a *hold* edge leads from a request to every request of a posix owner that
+ *   holds something it conflicts with;
+ * - an *order* edge leads to every request that waits in front of it on the
+ *   same queue and conflicts with it.
+ *
+ * A cycle of hold edges only is a deadlock that fcntl(2) reports: EDEADLK for
+ * the request that would close it. A cycle with an order edge in it exists
+ * only because of our queue: the request in front is no better off for being
+ * in front, since it waits (through others) for the one behind it. So the one
+ * behind is moved in front of it, and the search starts again. Every move
+ * takes an edge away that leads into the past of a queue, so it ends.
+ *
+ * All queues that the search comes by stay locked until it is over: what it
+ * sees is one consistent state, and two requests that would close a cycle
+ * together cannot miss each other, because each is in the table of waiting
+ * owners before it searches.
+ *
+ * Open file descriptions are not searched for, as fcntl(2) says; sync objects
+ * hold nothing while they wait, so no edge leads on from a buffer they hold.
+ */
+
+/* Threads of one owner that are looked at; the others only wait. */
+#define MAX_WAITS 16
+
+static DEFINE_HASHTABLE(waiting_owners, 8);
+static DEFINE_SPINLOCK(waiting_owners_lock);
+static atomic64_t last_epoch;
+
+static bool is_posix_request(const struct dsync_request *request)
+{
+	return request->accesses->flags & DSYNC_POSIX;
+}
+
+/**
+ * dsync_cycle_hash - let searches find a request that begins to wait
+ * @request: request, its queues locked
+ */
+void dsync_cycle_hash(struct dsync_request *request)
+{
+	if (!is_posix_request(request))
+		return;
+	spin_lock(&waiting_owners_lock);
+	hash_add(waiting_owners, &request->owner_node, (unsigned long)request->accesses->owner);
+	spin_unlock(&waiting_owners_lock);
+}
+
+/**
+ * dsync_cycle_unhash - undo dsync_cycle_hash()
+ * @request: request, its queues locked; need not have been hashed
+ */
+void dsync_cycle_unhash(struct dsync_request *request)
+{
+	if (hlist_unhashed(&request->owner_node))
+		return;
+	spin_lock(&waiting_owners_lock);
+	hash_del(&request->owner_node);
+	spin_unlock(&waiting_owners_lock);
+}
+
+/**
+ * struct search - one breadth-first search
+ * @txn: all queues seen
+ * @start: the request that is about to wait
+ * @todo: requests whose edges have not been followed
+ * @epoch: marks what this search has seen
+ * @end: the request from which an edge closes the cycle
+ * @from: access of @end that this edge leads from
+ * @to: access it leads to if it is an order edge, else NULL
+ */
+struct search {
+	struct dsync_txn txn;
+	struct dsync_request *start;
+	struct list_head todo;
+	u64 epoch;
+	struct dsync_request *end;
+	struct dsync_access *from;
+	struct dsync_access *to;
+};
+
+static void visit(struct search *search, struct dsync_request *next,
+		  struct dsync_request *parent, struct dsync_access *from,
+		  struct dsync_access *to)
+{
+	if (next->cycle.epoch == search->epoch)
+		return;
+	next->cycle.epoch = search->epoch;
+	next->cycle.parent = parent;
+	next->cycle.from = from;
+	next->cycle.to = to;
+	list_add_tail(&next->cycle.node, &search->todo);
+}
+
+/*
+ * Visit all that a posix owner waits for. A request in the table is only safe
+ * to look at with its queue locked.
+ */
+static int visit_owner(struct search *search, const void *owner,
+		       struct dsync_request *parent, struct dsync_access *from)
+{
+	struct dsync_queue *queues[MAX_WAITS];
+	struct dsync_request *request;
+	struct dsync_access *access;
+	unsigned int count = 0, i;
+	int err = 0;
+
+	spin_lock(&waiting_owners_lock);
+	hash_for_each_possible(waiting_owners, request, owner_node, (unsigned long)owner) {
+		if (request->accesses->owner != owner)
+			continue;
+		queues[count] = request->accesses->queue;
+		dsync_queue_ref(queues[count]);
+		if (++count == MAX_WAITS)
+			break;
+	}
+	spin_unlock(&waiting_owners_lock);
+
+	for (i = 0; i < count; i++) {
+		if (!err)
+			err = dsync_txn_lock(&search->txn, queues[i]);
+		if (!err)
+			list_for_each_entry(access, &queues[i]->waiting, node)
+				if (access->owner == owner)
+					visit(search, access->request, parent, from, NULL);
+		dsync_queue_put(queues[i]);
+	}
+	return err;
+}
+
+static void close_cycle(struct search *search, struct dsync_request *request,
+			struct dsync_access *from, struct dsync_access *to)
+{
+	search->end = request;
+	search->from = from;
+	search->to = to;
+}
+
+/*
+ * Follow the edges of one access. Returns 1 if one of them closes a cycle,
+ * -EDEADLK if all queues were unlocked, else 0.
+ */
+static int follow_access(struct search *search, struct dsync_request *request,
+			 struct dsync_access *access)
+{
+	const void *start_owner = search->start->accesses->owner;
+	struct dsync_queue *queue = access->queue;
+	struct dsync_access *other;
+	int err;
+
+	list_for_each_entry(other, &queue->granted, node) {
+		if (!(other->flags & DSYNC_POSIX) || !dsync_holds_back(other, access))
+			continue;
+		if (other->owner == start_owner) {
+			close_cycle(search, request, access, NULL);
+			return 1;
+		}
+		err = visit_owner(search, other->owner, request, access);
+		if (err)
+			return err;
+	}
+	list_for_each_entry(other, &queue->waiting, node) {
+		if (other == access)
+			break;
+		if (!dsync_conflict(other, access))
+			continue;
+		if (other->request == search->start) {
+			close_cycle(search, request, access, other);
+			return 1;
+		}
+		visit(search, other->request, request, access, other);
+	}
+	return 0;
+}
+
+static int follow(struct search *search, struct dsync_request *request)
+{
+	struct dsync_access *access;
+	int err;
+
+	for_each_access(access, request) {
+		err = dsync_txn_lock(&search->txn, access->queue);
+		if (!err)
+			err = follow_access(search, request, access);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+/* Returns 1 with search->end set, 0 if there is no cycle, -EDEADLK to start again. */
+static int find_cycle(struct search *search)
+{
+	struct dsync_request *request;
+	int ret;
+
+	INIT_LIST_HEAD(&search->todo);
+	search->epoch = atomic64_inc_return(&last_epoch);
+	ret = dsync_txn_lock(&search->txn, search->start->accesses->queue);
+	if (ret || search->start->state != DSYNC_WAITING)
+		return ret;
+
+	visit(search, search->start, NULL, NULL, NULL);
+	while (!list_empty(&search->todo)) {
+		request = list_first_entry(&search->todo, struct dsync_request, cycle.node);
+		list_del(&request->cycle.node);
+		ret = follow(search, request);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+/*
+ * Of the order edges on the cycle, take the one closest to the start: who
+ * waits there holds something that the cycle goes through.
+ */
+static bool overtake(struct search *search, struct list_head *candidates)
+{
+	struct dsync_access *from = search->to ? search->from : NULL;
+	struct dsync_access *to = search->to;
+	struct dsync_request *request;
+
+	for (request = search->end; request->cycle.parent; request = request->cycle.parent) {
+		if (!request->cycle.to)
+			continue;
+		from = request->cycle.from;
+		to = request->cycle.to;
+	}
+	if (!from)
+		return false;
+
+	list_move_tail(&from->node, &to->node);
+	trace_dmabuf_sync_overtake(from, to);
+	dsync_count(OVERTAKE);
+	dsync_queue_scan(from->queue, candidates);
+	return true;
+}
+
+/**
+ * dsync_cycle_deadlocks - would this request wait for ever?
+ * @request: enqueued request of a posix owner; nothing is locked
+ *
+ * Cycles that exist only by the order of waiting are undone on the way.
+ *
+ * Returns: true if @request closes a cycle of held accesses. It is off its
+ * queue then.
+ */
+bool dsync_cycle_deadlocks(struct dsync_request *request)
+{
+	struct search search = { .start = request };
+	LIST_HEAD(candidates);
+	bool deadlocks = false;
+	int ret;
+
+	dsync_txn_begin(&search.txn);
+	for (;;) {
+		ret = find_cycle(&search);
+		if (ret == -EDEADLK)
+			continue;
+		if (!ret)
+			break;
+		if (overtake(&search, &candidates))
+			continue;
+		deadlocks = true;
+		trace_dmabuf_sync_deadlock(request->accesses);
+		dsync_count(DEADLOCK);
+		dsync_request_dequeue(request, &candidates);
+		break;
+	}
+	dsync_txn_end(&search.txn);
+	dsync_grant_candidates(&candidates);
+	return deadlocks;
+}

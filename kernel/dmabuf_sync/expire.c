@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * dmabuf-sync: holds that are due and wanted are taken away.
+ */
+#include <linux/file.h>
+#include <linux/slab.h>
+
+#include "dsync.h"
+#include "trace.h"
+
+/**
+ * DOC: deadlines
+ *
+ * Every CPU hold has a deadline. Nothing happens at that time as long as
+ * nobody wants the buffer; the timer of a queue is only armed while somebody
+ * waits in it, for the earliest deadline of a hold that keeps somebody back.
+ * A request that does not wait revokes what is due by itself, in passing.
+ *
+ * The hold of an fcntl() owner goes with all its records on that buffer. Its
+ * file may be on its way out: then the last close is about to remove them, and
+ * we leave it to it.
+ */
+
+/**
+ * struct dsync_expiry - the deadline timer of a queue
+ * @work: pending while armed; has a reference to @queue then
+ * @queue: whose it is
+ */
+struct dsync_expiry {
+	struct delayed_work work;
+	struct dsync_queue *queue;
+};
+
+static bool revocable(const struct dsync_access *held)
+{
+	return held->deadline != KTIME_MAX &&
+	       !(held->flags & (DSYNC_PENDING | DSYNC_LEAVING | DSYNC_ENDING | DSYNC_JOB));
+}
+
+static bool keeps_somebody_back(const struct dsync_queue *queue, const struct dsync_access *held)
+{
+	struct dsync_access *waiting;
+
+	list_for_each_entry(waiting, &queue->waiting, node)
+		if (dsync_holds_back(held, waiting))
+			return true;
+	return false;
+}
+
+/* With a reference to the file of an fcntl hold, which may not be ours to touch. */
+static struct dsync_access *find_due(struct dsync_queue *queue,
+				     const struct dsync_access *wanted, struct file **file)
+{
+	struct dsync_access *held;
+	ktime_t now = ktime_get();
+
+	list_for_each_entry(held, &queue->granted, node) {
+		if (!revocable(held) || ktime_after(held->deadline, now))
+			continue;
+		if (!(wanted && dsync_holds_back(held, wanted)) &&
+		    !keeps_somebody_back(queue, held))
+			continue;
+		*file = NULL;
+		if (!(held->flags & DSYNC_FCNTL))
+			return held;
+		*file = get_file_unless_dying(held->dmabuf->file);
+		if (*file)
+			return held;
+	}
+	return NULL;
+}
+
+/* @queue is locked, and is unlocked on return. */
+static void revoke(struct dsync_queue *queue, struct dsync_access *held, struct file *file)
+{
+	trace_dmabuf_sync_revoke(held);
+	dsync_count(REVOKE);
+	held->flags |= DSYNC_REVOKED;
+	if (!file) {
+		/* The owner frees it, once it is off the list. */
+		dsync_release(held);
+		return;
+	}
+
+	dsync_posix_remove(file, held->owner);
+	dsync_release(held);
+	/* The owner may have been told while the caches were cleaned. */
+	held->queue = NULL;
+	if (held->flags & DSYNC_REVOKED)
+		dsync_revoked_add(held, file_inode(file)->i_ino);
+	else
+		dsync_access_free(held);
+	dsync_queue_put(queue);
+	fput(file);
+	module_put(THIS_MODULE);
+}
+
+/**
+ * dsync_expire - revoke all that is due and wanted
+ * @queue: queue with a reference of the caller's, not locked
+ * @wanted: access that does not wait but would take the buffer, or NULL
+ *
+ * Returns: true if anything was revoked.
+ */
+bool dsync_expire(struct dsync_queue *queue, const struct dsync_access *wanted)
+{
+	struct dsync_access *held;
+	struct file *file;
+	bool any = false;
+
+	for (;;) {
+		dsync_queue_lock(queue);
+		held = find_due(queue, wanted, &file);
+		if (!held)
+			break;
+		revoke(queue, held, file);
+		any = true;
+	}
+	dsync_expiry_arm(queue);
+	dsync_queue_unlock(queue);
+	return any;
+}
+
+static void expiry_work(struct work_struct *work)
+{
+	struct dsync_expiry *expiry = container_of(to_delayed_work(work), struct dsync_expiry, work);
+	struct dsync_queue *queue = expiry->queue;
+
+	dsync_expire(queue, NULL);
+	dsync_queue_put(queue);
+}
+
+/**
+ * dsync_expiry_prepare - make the timer of a queue that somebody will wait in
+ * @queue: queue, not locked
+ *
+ * Returns: 0 or -ENOMEM.
+ */
+int dsync_expiry_prepare(struct dsync_queue *queue)
+{
+	struct dsync_expiry *expiry;
+
+	if (READ_ONCE(queue->expiry))
+		return 0;
+	expiry = kmalloc(sizeof(*expiry), GFP_KERNEL_ACCOUNT);
+	if (!expiry)
+		return -ENOMEM;
+	INIT_DELAYED_WORK(&expiry->work, expiry_work);
+	expiry->queue = queue;
+	if (cmpxchg(&queue->expiry, NULL, expiry))
+		kfree(expiry);
+	return 0;
+}
+
+/**
+ * dsync_expiry_arm - set the timer for the next deadline that matters, or stop it
+ * @queue: locked queue
+ */
+void dsync_expiry_arm(struct dsync_queue *queue)
+{
+	struct dsync_expiry *expiry = queue->expiry;
+	ktime_t earliest = KTIME_MAX;
+	struct dsync_access *held;
+	unsigned long delay;
+
+	if (!expiry)
+		return;
+	if (!list_empty(&queue->waiting))
+		list_for_each_entry(held, &queue->granted, node)
+			if (revocable(held) && ktime_before(held->deadline, earliest) &&
+			    keeps_somebody_back(queue, held))
+				earliest = held->deadline;
+
+	/* An armed timer has a reference. The caller has one too: never the last here. */
+	if (earliest == KTIME_MAX) {
+		if (cancel_delayed_work(&expiry->work))
+			dsync_queue_put(queue);
+		return;
+	}
+	delay = dsync_timeout_until(earliest);
+	/* Due but left alone: its file is being closed. Look again soon. */
+	if (!mod_delayed_work(dsync_wq, &expiry->work, max(delay, 1UL)))
+		dsync_queue_ref(queue);
+}

@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * dmabuf-sync: who gets a buffer, and when.
+ */
+#include "dsync.h"
+#include "trace.h"
+
+/**
+ * DOC: granting
+ *
+ * The waiting list of a queue is the order of service. An access can be
+ * granted when no granted access of another owner conflicts with it, and no
+ * conflicting access waits in front of it. Newcomers go to the end, with one
+ * exception: an owner that holds part of the buffer goes in front of those who
+ * wait for it to let go, since they cannot be served before it anyway.
+ *
+ * A grant is made by whoever made it possible, never by the one who waits: the
+ * access is moved to the granted list under the lock that made it possible, so
+ * that no newcomer slips in between, and only then is the owner woken. A woken
+ * request has been served.
+ *
+ * A request for one buffer is granted on the spot. One for several buffers is
+ * granted when all its accesses can be. Each queue can tell that for itself
+ * only (DSYNC_READY), so the one who finds the last of them ready puts the
+ * request on a list of candidates, and decides with all its queues locked
+ * (dsync_grant_candidates()). DSYNC_READY may be out of date by then; what is
+ * decided with all locks held is not, and a queue that changes later is
+ * scanned again by the one who changes it: so no grant is lost.
+ */
+
+static bool types_conflict(const struct dsync_access *a, const struct dsync_access *b)
+{
+	return (a->type | b->type) & DMABUF_SYNC_WRITE;
+}
+
+/* Ranges count between CPU accesses through the same dma-buf; else it is all or nothing. */
+static bool ranges_overlap(const struct dsync_access *a, const struct dsync_access *b)
+{
+	if (((a->type | b->type) & DMABUF_SYNC_DMA) || a->dmabuf != b->dmabuf)
+		return true;
+	return a->start <= b->end && b->start <= a->end;
+}
+
+/**
+ * dsync_conflict - may these two never be granted together?
+ * @a: access
+ * @b: access to the same reservation object
+ *
+ * For what fcntl() holds, @start and @end are not to be trusted: the ranges
+ * are in the inode.
+ *
+ * Returns: true if their owners differ, their ranges overlap and one writes.
+ */
+bool dsync_conflict(const struct dsync_access *a, const struct dsync_access *b)
+{
+	return a->owner != b->owner && types_conflict(a, b) && ranges_overlap(a, b);
+}
+
+static bool ranges_in_inode(const struct dsync_access *held)
+{
+	return (held->flags & DSYNC_FCNTL) &&
+	       !(held->flags & (DSYNC_PENDING | DSYNC_LEAVING | DSYNC_ENDING));
+}
+
+/* As dsync_holds_back(), but leaves the ranges that are in the inode to the caller. */
+static bool holds_back_here(const struct dsync_access *held, const struct dsync_access *access)
+{
+	if (held->flags & DSYNC_ENDING)
+		return true;
+	if (held->flags & DSYNC_LEAVING)
+		return (access->type & DMABUF_SYNC_DMA) && dsync_conflict(held, access);
+	if ((held->flags & DSYNC_JOB) && (access->flags & DSYNC_JOB))
+		return false;
+	return dsync_conflict(held, access);
+}
+
+/**
+ * dsync_holds_back - does a granted access keep another one from being granted?
+ * @held: on the granted list of a queue
+ * @access: wanted on the same queue, which is locked
+ *
+ * Returns: true if it does. Jobs do not keep jobs back: their fences order them.
+ */
+bool dsync_holds_back(const struct dsync_access *held, const struct dsync_access *access)
+{
+	if (ranges_in_inode(held) && held->dmabuf == access->dmabuf)
+		return dsync_posix_owner_conflict(held->owner, access);
+	return holds_back_here(held, access);
+}
+
+/* Does anything that @owner holds keep @access back? */
+static bool owner_holds_back(const struct dsync_queue *queue, const void *owner,
+			     const struct dsync_access *access)
+{
+	const struct dsync_access *held;
+
+	list_for_each_entry(held, &queue->granted, node)
+		if (held->owner == owner && dsync_holds_back(held, access))
+			return true;
+	return false;
+}
+
+/**
+ * dsync_enqueue_position - where a new access goes in the waiting list
+ * @access: access of a locked queue
+ *
+ * Returns: the element in front of which it belongs, the list head for the end.
+ */
+struct list_head *dsync_enqueue_position(const struct dsync_access *access)
+{
+	struct dsync_queue *queue = access->queue;
+	struct dsync_access *waiting;
+
+	list_for_each_entry(waiting, &queue->waiting, node)
+		if (owner_holds_back(queue, access->owner, waiting))
+			return &waiting->node;
+	return &queue->waiting;
+}
+
+/**
+ * dsync_blocked - does an access have to wait?
+ * @access: access of a locked queue
+ * @position: its element in the waiting list, or where it would be inserted
+ *
+ * Returns: true if something granted, or something that waits in front of
+ * @position, conflicts with it.
+ */
+bool dsync_blocked(const struct dsync_access *access, const struct list_head *position)
+{
+	const struct dsync_queue *queue = access->queue;
+	const struct dsync_access *other;
+
+	list_for_each_entry(other, &queue->granted, node) {
+		if (ranges_in_inode(other) && other->dmabuf == access->dmabuf)
+			continue;
+		if (holds_back_here(other, access))
+			return true;
+	}
+	if (dsync_posix_conflict(access))
+		return true;
+	list_for_each_entry(other, &queue->waiting, node) {
+		if (&other->node == position)
+			break;
+		if (dsync_conflict(other, access))
+			return true;
+	}
+	return false;
+}
+
+/**
+ * dsync_request_init - a request that nobody has asked for yet
+ * @request: request
+ * @accesses: its accesses
+ * @count: how many
+ */
+void dsync_request_init(struct dsync_request *request, struct dsync_access *accesses,
+			unsigned int count)
+{
+	memset(request, 0, sizeof(*request));
+	request->accesses = accesses;
+	request->count = count;
+	init_waitqueue_head(&request->wait);
+	INIT_LIST_HEAD(&request->candidate_node);
+	INIT_HLIST_NODE(&request->owner_node);
+}
+
+/**
+ * dsync_request_grant - move all accesses of a request to the granted lists
+ * @request: request, all its queues locked; waiting, or new and not blocked
+ */
+void dsync_request_grant(struct dsync_request *request)
+{
+	bool waited = request->state == DSYNC_WAITING;
+	ktime_t now = ktime_get();
+	struct dsync_access *access;
+
+	for_each_access(access, request) {
+		if (waited)
+			list_del(&access->node);
+		list_add_tail(&access->node, &access->queue->granted);
+		access->flags &= ~DSYNC_READY;
+		access->flags |= DSYNC_PENDING;
+		trace_dmabuf_sync_grant(access, ktime_to_ns(ktime_sub(now, access->granted_at)));
+		access->granted_at = now;
+		access->deadline = KTIME_MAX;
+		dsync_count(GRANT);
+	}
+	dsync_cycle_unhash(request);
+	request->state = DSYNC_GRANTED;
+	if (!waited)
+		return;
+	if (request->granted) {
+		request->granted(request);
+	} else {
+		/* Under the lock: the caller takes it before it leaves. */
+		dsync_count(WAKE);
+		wake_up(&request->wait);
+	}
+}
+
+/**
+ * dsync_request_enqueue - let a request wait on all its queues at once
+ * @request: new request, all its queues locked, at least one access blocked
+ */
+void dsync_request_enqueue(struct dsync_request *request)
+{
+	struct dsync_access *access;
+	int ready = 0;
+
+	for_each_access(access, request) {
+		struct list_head *position = dsync_enqueue_position(access);
+
+		list_add_tail(&access->node, position);
+		if (request->count > 1 && !dsync_blocked(access, &access->node)) {
+			access->flags |= DSYNC_READY;
+			ready++;
+		}
+	}
+	atomic_set(&request->ready, ready);
+	request->state = DSYNC_WAITING;
+	dsync_cycle_hash(request);
+	for_each_access(access, request)
+		dsync_expiry_arm(access->queue);
+}
+
+/**
+ * dsync_request_dequeue - as if it had never come
+ * @request: waiting request, all its queues locked
+ * @candidates: those who may be granted now that it does not wait any more
+ */
+void dsync_request_dequeue(struct dsync_request *request, struct list_head *candidates)
+{
+	struct dsync_access *access;
+
+	for_each_access(access, request) {
+		list_del(&access->node);
+		access->flags &= ~DSYNC_READY;
+	}
+	dsync_cycle_unhash(request);
+	request->state = DSYNC_IDLE;
+	for_each_access(access, request)
+		dsync_queue_scan(access->queue, candidates);
+}
+
+static void mark_ready(struct dsync_access *access, bool ready, struct list_head *candidates)
+{
+	struct dsync_request *request = access->request;
+
+	if (ready == !!(access->flags & DSYNC_READY))
+		goto out;
+	if (ready) {
+		access->flags |= DSYNC_READY;
+		atomic_inc(&request->ready);
+	} else {
+		access->flags &= ~DSYNC_READY;
+		atomic_dec(&request->ready);
+	}
+out:
+	if (ready && atomic_read(&request->ready) == request->count &&
+	    !atomic_xchg(&request->candidate, 1)) {
+		request->get(request);
+		list_add_tail(&request->candidate_node, candidates);
+	}
+}
+
+static bool whole_write(const struct dsync_access *access)
+{
+	if (!(access->type & DMABUF_SYNC_WRITE))
+		return false;
+	return (access->type & DMABUF_SYNC_DMA) ||
+	       (access->start == 0 && access->end == OFFSET_MAX);
+}
+
+/**
+ * dsync_queue_scan - grant what can be granted after a queue has changed
+ * @queue: locked queue
+ * @candidates: requests for several buffers that may be ready now are added;
+ *	handed to dsync_grant_candidates() once the queue is unlocked
+ */
+void dsync_queue_scan(struct dsync_queue *queue, struct list_head *candidates)
+{
+	struct dsync_access *access, *next;
+
+	list_for_each_entry_safe(access, next, &queue->waiting, node) {
+		bool blocked = dsync_blocked(access, &access->node);
+
+		if (access->request->count > 1)
+			mark_ready(access, !blocked, candidates);
+		else if (!blocked)
+			dsync_request_grant(access->request);
+
+		/* Nobody passes a writer that waits for the whole buffer. */
+		if (blocked && whole_write(access))
+			break;
+	}
+	dsync_expiry_arm(queue);
+}
+
+/* Grant @request if nothing keeps any of its accesses back. */
+static void grant_candidate(struct dsync_request *request)
+{
+	struct dsync_access *access;
+	struct dsync_txn txn;
+	int ready = 0;
+
+	mutex_lock(request->lock_queues);
+	if (request->state != DSYNC_WAITING) {
+		atomic_set(&request->candidate, 0);
+		mutex_unlock(request->lock_queues);
+		return;
+	}
+
+	dsync_txn_begin(&txn);
+	dsync_txn_lock_request(&txn, request);
+	/* From here on a queue that changes has to name it again. */
+	atomic_set(&request->candidate, 0);
+	if (request->state == DSYNC_WAITING) {
+		for_each_access(access, request) {
+			if (dsync_blocked(access, &access->node)) {
+				access->flags &= ~DSYNC_READY;
+			} else {
+				access->flags |= DSYNC_READY;
+				ready++;
+			}
+		}
+		atomic_set(&request->ready, ready);
+		if (ready == request->count)
+			dsync_request_grant(request);
+	}
+	dsync_txn_end(&txn);
+	mutex_unlock(request->lock_queues);
+}
+
+/**
+ * dsync_grant_candidates - grant requests for several buffers
+ * @candidates: filled by dsync_queue_scan(); empty afterwards. No queue is locked.
+ */
+void dsync_grant_candidates(struct list_head *candidates)
+{
+	struct dsync_request *request;
+
+	while (!list_empty(candidates)) {
+		request = list_first_entry(candidates, struct dsync_request, candidate_node);
+		list_del_init(&request->candidate_node);
+		grant_candidate(request);
+		request->put(request);
+	}
+}

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * dmabuf-sync: the posix lock records of a dma-buf's inode.
+ */
+#include "dsync.h"
+
+/**
+ * DOC: posix records
+ *
+ * A lock that fcntl() grants is kept as a posix record in the inode: the VFS
+ * looks there when a file is closed, /proc/locks shows it, and records made
+ * before this module was loaded are there already. So it is also where we look
+ * up which bytes an fcntl() owner holds. Records change only through the lock
+ * callback, which changes them with the queue locked, if there is one.
+ */
+
+static struct file_lock_context *posix_context(const struct dma_buf *dmabuf)
+{
+	struct file_lock_context *ctx = locks_inode_context(file_inode(dmabuf->file));
+
+	return ctx && !list_empty_careful(&ctx->flc_posix) ? ctx : NULL;
+}
+
+static bool record_conflicts(struct file_lock *record, const struct dsync_access *access)
+{
+	if (file_lock_type(record) != F_WRLCK && !(access->type & DMABUF_SYNC_WRITE))
+		return false;
+	if (access->type & DMABUF_SYNC_DMA)
+		return true;
+	return record->fl_start <= access->end && access->start <= record->fl_end;
+}
+
+/**
+ * dsync_posix_conflict - does a record of another owner conflict?
+ * @access: wanted access; its queue is locked
+ *
+ * Returns: true if one does.
+ */
+bool dsync_posix_conflict(const struct dsync_access *access)
+{
+	struct file_lock_context *ctx;
+	struct file_lock *record;
+	bool conflict = false;
+
+	if (!access->dmabuf)
+		return false;
+	ctx = posix_context(access->dmabuf);
+	if (!ctx)
+		return false;
+	spin_lock(&ctx->flc_lock);
+	for_each_posix_lock(record, ctx) {
+		conflict = file_lock_owner(record) != access->owner &&
+			   record_conflicts(record, access);
+		if (conflict)
+			break;
+	}
+	spin_unlock(&ctx->flc_lock);
+	return conflict;
+}
+
+/**
+ * dsync_posix_owner_conflict - does a record of this owner conflict?
+ * @owner: who holds
+ * @access: what somebody wants; its queue is locked
+ *
+ * Returns: true if one does and @access is not of the same owner.
+ */
+bool dsync_posix_owner_conflict(const void *owner, const struct dsync_access *access)
+{
+	struct file_lock_context *ctx = posix_context(access->dmabuf);
+	struct file_lock *record;
+	bool conflict = false;
+
+	if (!ctx || owner == access->owner)
+		return false;
+	spin_lock(&ctx->flc_lock);
+	for_each_posix_lock(record, ctx) {
+		conflict = file_lock_owner(record) == owner && record_conflicts(record, access);
+		if (conflict)
+			break;
+	}
+	spin_unlock(&ctx->flc_lock);
+	return conflict;
+}
+
+/**
+ * dsync_posix_held - what an owner holds in all
+ * @file: dma-buf
+ * @owner: files_struct or file
+ *
+ * Returns: DMABUF_SYNC_READ and _WRITE of its records, 0 if it has none.
+ */
+unsigned int dsync_posix_held(struct file *file, const void *owner)
+{
+	struct file_lock_context *ctx = locks_inode_context(file_inode(file));
+	struct file_lock *record;
+	unsigned int held = 0;
+
+	if (!ctx)
+		return 0;
+	spin_lock(&ctx->flc_lock);
+	for_each_posix_lock(record, ctx)
+		if (file_lock_owner(record) == owner)
+			held |= file_lock_type(record) == F_WRLCK ?
+				DMABUF_SYNC_WRITE : DMABUF_SYNC_READ;
+	spin_unlock(&ctx->flc_lock);
+	return held;
+}
+
+/* A record whose owner has no granted access in the queue: made before the module came. */
+static struct file_lock *find_stranger(struct dsync_queue *queue, struct file_lock_context *ctx)
+{
+	struct dsync_access *held;
+	struct file_lock *record;
+
+	for_each_posix_lock(record, ctx) {
+		bool known = false;
+
+		list_for_each_entry(held, &queue->granted, node)
+			if (held->owner == file_lock_owner(record))
+				known = true;
+		if (!known)
+			return record;
+	}
+	return NULL;
+}
+
+/**
+ * dsync_posix_adopt - give records from before our time a deadline
+ * @queue: locked queue that somebody is about to wait in
+ * @dmabuf: its dma-buf
+ *
+ * Their owners get a granted access each, so that they can be found, shown and
+ * revoked like all others. Without memory they stay as they are: they count,
+ * but have no deadline.
+ */
+void dsync_posix_adopt(struct dsync_queue *queue, struct dma_buf *dmabuf)
+{
+	struct file_lock_context *ctx = posix_context(dmabuf);
+	struct dsync_access *access;
+	struct file_lock *record;
+	bool stranger;
+
+	while (ctx) {
+		spin_lock(&ctx->flc_lock);
+		stranger = find_stranger(queue, ctx);
+		spin_unlock(&ctx->flc_lock);
+		if (!stranger)
+			return;
+
+		access = dsync_access_alloc();
+		if (!access)
+			return;
+		spin_lock(&ctx->flc_lock);
+		record = find_stranger(queue, ctx);
+		if (!record) {
+			spin_unlock(&ctx->flc_lock);
+			dsync_access_free(access);
+			return;
+		}
+		access->owner = file_lock_owner(record);
+		access->flags = file_lock_flags(record) & FL_OFDLCK ? DSYNC_OFD : DSYNC_POSIX;
+		access->pid = find_get_pid(file_lock_pid(record));
+		spin_unlock(&ctx->flc_lock);
+
+		access->type = dsync_posix_held(dmabuf->file, access->owner);
+		access->dmabuf = dmabuf;
+		access->resv = dmabuf->resv;
+		access->end = OFFSET_MAX;
+		access->granted_at = ktime_get();
+		access->deadline = ktime_add(access->granted_at, dsync_hold_time(0));
+		access->queue = queue;
+		dsync_queue_ref(queue);
+		__module_get(THIS_MODULE);
+		list_add_tail(&access->node, &queue->granted);
+	}
+}
+
+/**
+ * dsync_posix_remove - remove all records of an owner
+ * @file: dma-buf, referenced
+ * @owner: files_struct or file, perhaps gone: it is only compared
+ *
+ * Returns: 0; removing whole records needs no memory.
+ */
+int dsync_posix_remove(struct file *file, const void *owner)
+{
+	struct file_lock fl;
+
+	locks_init_lock(&fl);
+	file_lock_type(&fl) = F_UNLCK;
+	file_lock_flags(&fl) = FL_POSIX;
+	file_lock_owner(&fl) = (fl_owner_t)owner;
+	file_lock_file(&fl) = file;
+	fl.fl_end = OFFSET_MAX;
+	return posix_lock_file(file, &fl, NULL);
+}
+
+/**
+ * dsync_posix_queue_conflict - F_GETLK for what is not in the inode
+ * @access: what the caller would ask for; its queue is locked
+ * @fl: (out) the first conflict: l_pid is the process that locked a sync object or
+ *	submitted a job, -1 for a driver
+ *
+ * Returns: true if there is one.
+ */
+bool dsync_posix_queue_conflict(const struct dsync_access *access, struct file_lock *fl)
+{
+	struct dsync_access *held;
+
+	list_for_each_entry(held, &access->queue->granted, node) {
+		if ((held->flags & DSYNC_FCNTL) && !(held->flags & DSYNC_PENDING))
+			continue;
+		if (!dsync_holds_back(held, access))
+			continue;
+		file_lock_flags(fl) = FL_POSIX;
+		file_lock_type(fl) = held->type & DMABUF_SYNC_WRITE ? F_WRLCK : F_RDLCK;
+		file_lock_pid(fl) = held->flags & DSYNC_KERNEL ? -1 : pid_nr(held->pid);
+		fl->fl_start = held->start;
+		fl->fl_end = held->end;
+		return true;
+	}
+	return false;
+}

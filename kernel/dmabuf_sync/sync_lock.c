@@ -1,0 +1,462 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * dmabuf-sync: locking and unlocking sync objects.
+ */
+#include <linux/export.h>
+#include <linux/slab.h>
+
+#include "sync.h"
+#include "trace.h"
+
+/**
+ * DOC: locking a sync object
+ *
+ * All buffers are asked for at once: with all their queues locked, either all
+ * are granted or all wait, and nothing is held meanwhile. Once granted, the
+ * foreign fences are waited for and CPU access begins, buffer by buffer; if
+ * that fails everything is given back. A thread does this itself; for an
+ * asynchronous lock the same steps are done by two work items, with a gate
+ * between them instead of sleeping on the fences.
+ *
+ * The mutex of the object is held to change its state, never while waiting.
+ */
+
+static bool any_blocked(struct dsync_request *request)
+{
+	struct dsync_access *access;
+
+	for_each_access(access, request)
+		if (dsync_blocked(access, &access->queue->waiting))
+			return true;
+	return false;
+}
+
+/* Get ready to wait: a timer for every queue, and a deadline for old records. */
+static int prepare_to_wait_in_queues(struct dsync_request *request)
+{
+	struct dsync_access *access;
+	int err;
+
+	for_each_access(access, request) {
+		err = dsync_expiry_prepare(access->queue);
+		if (err)
+			return err;
+		if (!access->dmabuf)
+			continue;
+		dsync_queue_lock(access->queue);
+		dsync_posix_adopt(access->queue, access->dmabuf);
+		dsync_queue_unlock(access->queue);
+	}
+	return 0;
+}
+
+static bool revoke_due(struct dsync_request *request)
+{
+	struct dsync_access *access;
+	bool any = false;
+
+	for_each_access(access, request)
+		any |= dsync_expire(access->queue, access);
+	return any;
+}
+
+/**
+ * dsync_sync_acquire - be granted all buffers, or begin to wait for them
+ * @sync: object with queues attached
+ * @mode: with DSYNC_LOCK_NONBLOCK it does not begin to wait
+ *
+ * Returns: 0 granted; -EAGAIN not granted; -EINPROGRESS waiting; -ENOMEM.
+ */
+int dsync_sync_acquire(struct dmabuf_sync *sync, enum dsync_lock_mode mode)
+{
+	struct dsync_request *request = &sync->request;
+	struct dsync_access *access;
+	bool prepared = false;
+	struct dsync_txn txn;
+	int err;
+
+	for_each_access(access, request) {
+		trace_dmabuf_sync_request(access);
+		dsync_count(REQUEST);
+	}
+again:
+	dsync_txn_begin(&txn);
+	dsync_txn_lock_request(&txn, request);
+	if (!any_blocked(request)) {
+		request->state = DSYNC_IDLE;
+		dsync_request_grant(request);
+		err = 0;
+	} else if (mode != DSYNC_LOCK_NONBLOCK && prepared) {
+		dsync_request_enqueue(request);
+		err = -EINPROGRESS;
+	} else {
+		err = -EAGAIN;
+	}
+	dsync_txn_end(&txn);
+	if (err != -EAGAIN)
+		return err;
+
+	if (mode == DSYNC_LOCK_NONBLOCK) {
+		if (revoke_due(request))
+			goto again;
+		return -EAGAIN;
+	}
+	err = prepare_to_wait_in_queues(request);
+	if (err)
+		return err;
+	prepared = true;
+	goto again;
+}
+
+/* The accesses are granted and nothing is left to wait for: the deadlines run. */
+static void complete_grant(struct dmabuf_sync *sync)
+{
+	struct dsync_access *access;
+
+	for_each_access(access, &sync->request) {
+		dsync_queue_lock(access->queue);
+		access->flags &= ~DSYNC_PENDING;
+		access->granted_at = ktime_get();
+		access->deadline = ktime_add(access->granted_at, sync->hold_time);
+		dsync_expiry_arm(access->queue);
+		dsync_queue_unlock(access->queue);
+	}
+}
+
+static int wait_for_fences(struct dmabuf_sync *sync, enum dsync_lock_mode mode, ktime_t until)
+{
+	struct dsync_access *access;
+	int err;
+
+	for_each_access(access, &sync->request) {
+		if (mode == DSYNC_LOCK_NONBLOCK)
+			err = dsync_fences_signalled(access->resv, access->type) ? 0 : -EAGAIN;
+		else
+			err = dsync_fences_wait(access->resv, access->type, until);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int begin_cpu_access(struct dmabuf_sync *sync)
+{
+	struct dsync_access *access;
+	int err;
+
+	for_each_access(access, &sync->request) {
+		err = dsync_cache_begin(access);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+/* Undo a grant that could not be completed, or end a lock. */
+static void give_back(struct dmabuf_sync *sync, enum dmabuf_sync_state state)
+{
+	dsync_release_request(&sync->request);
+	dsync_sync_detach_queues(sync, state);
+}
+
+static void set_state(struct dmabuf_sync *sync, enum dmabuf_sync_state state)
+{
+	mutex_lock(&sync->mutex);
+	sync->state = state;
+	mutex_unlock(&sync->mutex);
+}
+
+/* The asynchronous lock has come to an end; it may be being taken back. */
+static void async_over(struct dmabuf_sync *sync, int err)
+{
+	if (err && sync->request.state == DSYNC_GRANTED)
+		dsync_release_request(&sync->request);
+	mutex_lock(&sync->mutex);
+	if (sync->state == DSYNC_SYNC_ASYNC) {
+		sync->error = err;
+		sync->state = err ? DSYNC_SYNC_FAILED : DSYNC_SYNC_LOCKED;
+	}
+	mutex_unlock(&sync->mutex);
+	wake_up_all(&sync->wait);
+}
+
+static void ready_work(struct work_struct *work)
+{
+	struct dmabuf_sync *sync = container_of(work, struct dmabuf_sync, ready_work);
+	int err = begin_cpu_access(sync);
+
+	if (!err)
+		complete_grant(sync);
+	async_over(sync, err);
+}
+
+/* A gate for the fences of all buffers, as of now. */
+static struct dsync_gate *collect_fences(struct dmabuf_sync *sync)
+{
+	struct dma_fence **all = NULL, **fences, **grown;
+	struct dsync_gate *gate = NULL;
+	unsigned int count, total = 0, i;
+	struct dsync_access *access;
+
+	for_each_access(access, &sync->request) {
+		if (dma_resv_get_fences(access->resv,
+					dma_resv_usage_rw(access->type & DMABUF_SYNC_WRITE),
+					&count, &fences))
+			goto put_fences;
+		if (!count)
+			continue;
+		grown = krealloc(all, array_size(total + count, sizeof(*all)), GFP_KERNEL);
+		if (!grown) {
+			while (count--)
+				dma_fence_put(fences[count]);
+			kfree(fences);
+			goto put_fences;
+		}
+		all = grown;
+		memcpy(all + total, fences, array_size(count, sizeof(*all)));
+		total += count;
+		kfree(fences);
+	}
+	gate = dsync_gate_alloc(total);
+	if (!gate)
+		goto put_fences;
+	for (i = 0; i < total; i++)
+		gate->slots[i].fence = all[i];
+	kfree(all);
+	return gate;
+
+put_fences:
+	for (i = 0; i < total; i++)
+		dma_fence_put(all[i]);
+	kfree(all);
+	return NULL;
+}
+
+static void granted_work(struct work_struct *work)
+{
+	struct dmabuf_sync *sync = container_of(work, struct dmabuf_sync, granted_work);
+
+	sync->gate = collect_fences(sync);
+	if (!sync->gate)
+		async_over(sync, -ENOMEM);
+	else
+		dsync_gate_arm(sync->gate, dsync_wq, &sync->ready_work);
+}
+
+/* Called with queues locked. */
+static void async_granted(struct dsync_request *request)
+{
+	struct dmabuf_sync *sync = container_of(request, struct dmabuf_sync, request);
+
+	queue_work(dsync_wq, &sync->granted_work);
+}
+
+/* The work items are through with the gate, and with the object. */
+static void async_done(struct dmabuf_sync *sync)
+{
+	if (!sync->gate)
+		return;
+	flush_work(&sync->ready_work);
+	dsync_gate_free(sync->gate);
+	sync->gate = NULL;
+}
+
+/*
+ * Take an asynchronous lock back, however far it is. The state is
+ * DSYNC_SYNC_UNLOCKING, so nobody else does; the object is idle on return.
+ */
+static void async_cancel(struct dmabuf_sync *sync)
+{
+	dsync_request_cancel(&sync->request);
+	if (cancel_work_sync(&sync->granted_work) || !sync->gate || dsync_gate_cancel(sync->gate)) {
+		dsync_gate_free(sync->gate);
+		sync->gate = NULL;
+	}
+	async_done(sync);
+	if (sync->request.state == DSYNC_GRANTED)
+		dsync_release_request(&sync->request);
+	dsync_sync_detach_queues(sync, DSYNC_SYNC_IDLE);
+}
+
+void dsync_sync_init_works(struct dmabuf_sync *sync)
+{
+	INIT_WORK(&sync->granted_work, granted_work);
+	INIT_WORK(&sync->ready_work, ready_work);
+}
+
+/**
+ * dsync_sync_revoked - how many holds were taken away since it was locked
+ * @sync: object, its mutex held
+ *
+ * Returns: the number.
+ */
+unsigned int dsync_sync_revoked(struct dmabuf_sync *sync)
+{
+	struct dsync_access *access;
+	unsigned int count = 0;
+
+	for_each_access(access, &sync->request)
+		if (READ_ONCE(access->flags) & DSYNC_REVOKED)
+			count++;
+	return count;
+}
+
+/**
+ * dsync_sync_lock - lock all buffers or none
+ * @sync: idle object
+ * @mode: wait, do not wait, or return at once and go on in the background
+ * @until: CLOCK_MONOTONIC time to give up at (DSYNC_LOCK_WAIT)
+ * @hold_timeout_ms: hold time, 0 for the default
+ *
+ * Returns: 0; -EINVAL empty; -EBUSY not idle; -ETIMEDOUT holds of the last
+ * lock were revoked (it is unlocked now), or @until has passed; -EAGAIN;
+ * -ERESTARTSYS; -ENOMEM; what begin_cpu_access says.
+ */
+int dsync_sync_lock(struct dmabuf_sync *sync, enum dsync_lock_mode mode, ktime_t until,
+		    unsigned int hold_timeout_ms)
+{
+	int err;
+
+	mutex_lock(&sync->mutex);
+	if (sync->state == DSYNC_SYNC_LOCKED && dsync_sync_revoked(sync)) {
+		mutex_unlock(&sync->mutex);
+		return dsync_sync_unlock(sync);
+	}
+	err = -EBUSY;
+	if (sync->state != DSYNC_SYNC_IDLE)
+		goto unlock;
+	err = -EINVAL;
+	if (!sync->request.count)
+		goto unlock;
+	err = dsync_sync_attach_queues(sync);
+	if (err)
+		goto unlock;
+	sync->hold_time = dsync_hold_time(hold_timeout_ms);
+	sync->error = 0;
+	sync->state = mode == DSYNC_LOCK_ASYNC ? DSYNC_SYNC_ASYNC : DSYNC_SYNC_LOCKING;
+	sync->request.granted = mode == DSYNC_LOCK_ASYNC ? async_granted : NULL;
+	mutex_unlock(&sync->mutex);
+
+	err = dsync_sync_acquire(sync, mode);
+	if (mode == DSYNC_LOCK_ASYNC && (!err || err == -EINPROGRESS)) {
+		if (!err)
+			queue_work(dsync_wq, &sync->granted_work);
+		return 0;
+	}
+	if (err == -EINPROGRESS)
+		err = dsync_request_wait(&sync->request, until);
+	if (err) {
+		dsync_sync_detach_queues(sync, DSYNC_SYNC_IDLE);
+		return err;
+	}
+
+	err = wait_for_fences(sync, mode, until);
+	if (!err)
+		err = begin_cpu_access(sync);
+	if (err) {
+		give_back(sync, DSYNC_SYNC_IDLE);
+		return err;
+	}
+	complete_grant(sync);
+	set_state(sync, DSYNC_SYNC_LOCKED);
+	return 0;
+
+unlock:
+	mutex_unlock(&sync->mutex);
+	return err;
+}
+
+/**
+ * dsync_sync_unlock - give all buffers back, or take an asynchronous lock back
+ * @sync: locked object
+ *
+ * Returns: 0; -EPERM not locked; -EBUSY a thread is locking it, or it was
+ * submitted; -ETIMEDOUT holds were revoked (it is unlocked all the same); for
+ * an asynchronous lock that failed, why.
+ */
+int dsync_sync_unlock(struct dmabuf_sync *sync)
+{
+	enum dmabuf_sync_state was;
+	int err = 0;
+
+	mutex_lock(&sync->mutex);
+	was = sync->state;
+	switch (was) {
+	case DSYNC_SYNC_LOCKED:
+	case DSYNC_SYNC_ASYNC:
+	case DSYNC_SYNC_FAILED:
+		sync->state = DSYNC_SYNC_UNLOCKING;
+		break;
+	case DSYNC_SYNC_IDLE:
+		err = -EPERM;
+		break;
+	default:
+		err = -EBUSY;
+	}
+	mutex_unlock(&sync->mutex);
+
+	switch (was) {
+	case DSYNC_SYNC_ASYNC:
+		async_cancel(sync);
+		break;
+	case DSYNC_SYNC_LOCKED:
+		async_done(sync);
+		dsync_release_request(&sync->request);
+		if (dsync_sync_revoked(sync))
+			err = -ETIMEDOUT;
+		dsync_sync_detach_queues(sync, DSYNC_SYNC_IDLE);
+		break;
+	case DSYNC_SYNC_FAILED:
+		async_done(sync);
+		err = sync->error;
+		dsync_sync_detach_queues(sync, DSYNC_SYNC_IDLE);
+		break;
+	default:
+		break;
+	}
+	return err;
+}
+
+/**
+ * dmabuf_sync_lock - lock all buffers of a sync object, waiting for them
+ * @sync: idle object with buffers in it
+ *
+ * DMA started under it is not visible as a fence: use dmabuf_sync_submit()
+ * when foreign drivers may use the buffers.
+ *
+ * Returns: 0; -EINVAL empty; -EBUSY locked already; -ERESTARTSYS; -ENOMEM;
+ * what an exporter's begin_cpu_access says. Nothing is held on error.
+ */
+int dmabuf_sync_lock(struct dmabuf_sync *sync)
+{
+	return dsync_sync_lock(sync, DSYNC_LOCK_WAIT, KTIME_MAX, 0);
+}
+EXPORT_SYMBOL_GPL(dmabuf_sync_lock);
+
+/**
+ * dmabuf_sync_trylock - lock all buffers of a sync object, or fail
+ * @sync: idle object with buffers in it
+ *
+ * Returns: as dmabuf_sync_lock(), -EAGAIN instead of waiting.
+ */
+int dmabuf_sync_trylock(struct dmabuf_sync *sync)
+{
+	return dsync_sync_lock(sync, DSYNC_LOCK_NONBLOCK, KTIME_MAX, 0);
+}
+EXPORT_SYMBOL_GPL(dmabuf_sync_trylock);
+
+/**
+ * dmabuf_sync_unlock - give all buffers back
+ * @sync: locked object
+ *
+ * Returns: 0; -ETIMEDOUT the hold time was over and somebody else has had
+ * some of them; -EPERM not locked, which is a bug of the caller.
+ */
+int dmabuf_sync_unlock(struct dmabuf_sync *sync)
+{
+	int err = dsync_sync_unlock(sync);
+
+	WARN_ONCE(err == -EPERM, "dmabuf_sync: unlock of %s, which is not locked\n", sync->name);
+	return err;
+}
+EXPORT_SYMBOL_GPL(dmabuf_sync_unlock);

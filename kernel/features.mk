@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# What the kernel's headers offer, found by looking into them: distribution
+# kernels carry backports, so a version number proves nothing. compat.h is the
+# only reader of these symbols.
+
+have = $(if $(shell grep -sqE '$(2)' $(srctree)/include/linux/$(1) && echo y),-DHAVE_$(3))
+
+ccflags-y += $(call have,filelock.h,posix_lock_file,FILELOCK_H)
+ccflags-y += $(call have,filelock.h,struct file_lock_core,FILE_LOCK_CORE)
+ccflags-y += $(call have,fs.h,get_file_active,GET_FILE_ACTIVE)

@@ -73,7 +73,8 @@ bool dsync_cache_needs_begin(const struct dsync_access *access)
 	ops = access->dmabuf->ops;
 	if (!ops->begin_cpu_access && !ops->end_cpu_access)
 		return false;
-	return others_beginning(access) || !begun_enough(begun_by_all(access), begun_wanted(access));
+	return others_beginning(access) ||
+	       !begun_enough(begun_by_all(access), begun_wanted(access));
 }
 
 static bool beginning_over(struct dsync_access *access)

@@ -163,7 +163,7 @@ struct dsync_request {
 	wait_queue_head_t wait;
 	void (*get)(struct dsync_request *request);
 	void (*put)(struct dsync_request *request);
-	struct mutex *lock_queues;
+	struct mutex *lock_queues;	/* see above */
 	struct list_head candidate_node;
 	atomic_t candidate;
 	struct hlist_node owner_node;

@@ -123,8 +123,8 @@ bool dsync_expire(struct dsync_queue *queue, const struct dsync_access *wanted)
 
 static void expiry_work(struct work_struct *work)
 {
-	struct dsync_expiry *expiry = container_of(to_delayed_work(work), struct dsync_expiry, work);
-	struct dsync_queue *queue = expiry->queue;
+	struct dsync_queue *queue =
+		container_of(to_delayed_work(work), struct dsync_expiry, work)->queue;
 
 	dsync_expire(queue, NULL);
 	dsync_queue_put(queue);

@@ -68,7 +68,7 @@ static void init_access(struct dsync_access *access, struct file *file, struct f
  * before, which then has all that @access had.
  */
 static int complete_grant(struct dsync_access *access, struct file *file, struct file_lock *fl,
-		    ktime_t hold_time, bool *merged)
+			  ktime_t hold_time, bool *merged)
 {
 	unsigned int sleep = file_lock_flags(fl) & FL_SLEEP;
 	struct dsync_access *held;
@@ -180,7 +180,7 @@ again:
 			return err;
 	} else if (dsync_fences_signalled(access->dmabuf->resv, access->type) &&
 		   !dsync_cache_needs_begin(access)) {
-		trace_dmabuf_sync_grant(access, 0);
+		trace_dmabuf_sync_grant(access);
 		dsync_count(GRANT);
 		err = complete_grant(access, file, fl, hold_time, merged);
 		goto scan;

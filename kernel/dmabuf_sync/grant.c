@@ -180,7 +180,7 @@ void dsync_request_grant(struct dsync_request *request)
 		list_add_tail(&access->node, &access->queue->granted);
 		access->flags &= ~DSYNC_READY;
 		access->flags |= DSYNC_PENDING;
-		trace_dmabuf_sync_grant(access, ktime_to_ns(ktime_sub(now, access->granted_at)));
+		trace_dmabuf_sync_grant(access);
 		access->granted_at = now;
 		access->deadline = KTIME_MAX;
 		dsync_count(GRANT);

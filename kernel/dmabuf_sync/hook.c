@@ -184,7 +184,7 @@ void dsync_hook_remove(void)
 		msleep(20);
 	synchronize_rcu_tasks();
 	while (calls_under_way())
-		msleep(1);
+		usleep_range(500, 1000);
 	synchronize_rcu_tasks();
 	synchronize_rcu();
 }

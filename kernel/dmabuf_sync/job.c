@@ -49,6 +49,7 @@ static void set_job_state(struct dmabuf_sync *sync, unsigned int state)
  */
 int dsync_job_state(struct dmabuf_sync *sync)
 {
+	/* Pairs with set_job_state(). */
 	return smp_load_acquire(&sync->job.state);
 }
 

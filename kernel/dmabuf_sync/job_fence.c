@@ -28,7 +28,7 @@
  */
 struct dsync_fence {
 	struct dma_fence base;
-	spinlock_t lock;
+	spinlock_t lock;	/* of @base */
 	char name[DMABUF_SYNC_NAME_LEN];
 };
 

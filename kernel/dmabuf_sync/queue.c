@@ -32,7 +32,7 @@
 static DEFINE_WW_CLASS(dsync_ww_class);
 
 struct dsync_bucket {
-	spinlock_t lock;
+	spinlock_t lock;	/* @queues, and dsync_queue.refs of those in it */
 	struct hlist_head queues;
 };
 

@@ -85,7 +85,7 @@ struct dmabuf_sync {
 	const struct dmabuf_sync_ops *ops;
 	void *priv;
 	unsigned int flags;
-	struct mutex mutex;
+	struct mutex mutex;	/* see above */
 	enum dmabuf_sync_state state;
 	struct dsync_request request;
 	unsigned int capacity;

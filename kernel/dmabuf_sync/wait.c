@@ -11,6 +11,9 @@
  * dsync_timeout_until - how long to sleep
  * @until: CLOCK_MONOTONIC time, KTIME_MAX for ever
  *
+ * Rounds up, and adds the jiffy that has begun already: never too early, so that
+ * a caller that reads the clock can tell a timeout from a revoked hold.
+ *
  * Returns: jiffies, 0 if @until has passed.
  */
 long dsync_timeout_until(ktime_t until)
@@ -22,7 +25,7 @@ long dsync_timeout_until(ktime_t until)
 	now = ktime_get();
 	if (ktime_compare(until, now) <= 0)
 		return 0;
-	return min_t(u64, nsecs_to_jiffies64(ktime_to_ns(ktime_sub(until, now))) + 1,
+	return min_t(u64, nsecs_to_jiffies64(ktime_to_ns(ktime_sub(until, now))) + 2,
 		     MAX_SCHEDULE_TIMEOUT - 1);
 }
 

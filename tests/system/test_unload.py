@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: MIT
+"""Loading and unloading (C8, C12). The module is unloaded under everybody's feet, so these run last."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+
+import pytest
+from actors import Actor, until
+from locks import READ, WRITE, lock, trylock, unlock
+from state import accesses, proc_locks, until_waiting
+
+from dmabuf_sync import Access, Sync, close_control
+
+Actors = Callable[[int], list[Actor]]
+
+def _loaded(name: str) -> bool:
+    return os.path.exists(f"/sys/module/{name}/initstate")
+
+
+def _rmmod(name: str) -> str:
+    """Unload a module; what rmmod says, empty for success."""
+    done = subprocess.run(["rmmod", name], capture_output=True, text=True, check=False)
+    return done.stderr
+
+
+def _insmod(name: str) -> None:
+    built = os.environ["DMABUF_SYNC_MODULES"].split(":")
+    (path,) = [path for path in built if os.path.basename(path) == f"{name}.ko"]
+    subprocess.run(["insmod", path], check=True)
+
+
+@pytest.fixture
+def unloadable() -> Iterator[None]:
+    """Only dmabuf_sync is loaded, and idle; everything is back afterwards."""
+    close_control()
+    for name in ("vblit",):
+        if _loaded(name):
+            until(lambda name=name: not _rmmod(name), f"unloading {name}")
+    yield
+    for name in ("dmabuf_sync", "vdmabuf", "vblit"):
+        if not _loaded(name):
+            _insmod(name)
+
+
+def test_unload_while_held_fails_cleanly(buf: int, unloadable: None) -> None:
+    lock(buf, READ)
+    assert "in use" in _rmmod("dmabuf_sync")
+    assert proc_locks(buf) == [("POSIX", "READ", os.getpid())]
+    unlock(buf)
+    with Sync("held") as sync:
+        sync.add(buf, Access.READ)
+        assert "in use" in _rmmod("dmabuf_sync")
+        close_control()
+    until(lambda: not _rmmod("dmabuf_sync"), "unloading")
+    assert not _loaded("dmabuf_sync")
+
+
+def test_locks_from_before_the_module_count(buf: int, actors: Actors, unloadable: None) -> None:
+    holder, waiter, third = actors(3)
+    until(lambda: not _rmmod("dmabuf_sync"), "unloading")
+    holder.call(lock, buf, WRITE)
+    assert not os.path.exists("/sys/kernel/debug/dmabuf_sync")
+    waiter.start(lock, buf, WRITE)  # with the kernel's own queue
+    until(lambda: not waiter.running() or _blocked(buf) == [waiter.pid], "native waiting")
+    _insmod("dmabuf_sync")
+    with pytest.raises(BlockingIOError):
+        third.call(trylock, buf, READ)
+    with Sync("late") as sync:
+        sync.add(buf, Access.READ)
+        with pytest.raises(BlockingIOError):
+            sync.lock(blocking=False)
+    third.start(lock, buf, READ)
+    until_waiting(third, buf)
+    holder.call(unlock, buf)
+    # The kernel's own waiter is woken and queues up with us, behind the one in our queue.
+    third.result()
+    third.call(unlock, buf)
+    waiter.result()
+    waiter.call(unlock, buf)
+
+
+def _blocked(fd: int) -> list[int]:
+    """Native waiters in /proc/locks."""
+    ino = os.fstat(fd).st_ino
+    found = []
+    with open("/proc/locks") as file:
+        for line in file:
+            words = line.split()
+            if words[1] == "->" and int(words[6].rsplit(":", 1)[1]) == ino:
+                found.append(int(words[5]))
+    return found
+
+
+def test_unloaded_kernel_locks_as_before(buf: int, actors: Actors, unloadable: None) -> None:
+    (other,) = actors(1)
+    until(lambda: not _rmmod("dmabuf_sync"), "unloading")
+    lock(buf, WRITE)
+    with pytest.raises(BlockingIOError):
+        other.call(trylock, buf, READ)
+    other.start(lock, buf, WRITE)
+    until(lambda: _blocked(buf) == [other.pid], "native waiting")
+    unlock(buf)
+    other.result()
+    _insmod("dmabuf_sync")
+
+
+@pytest.mark.parametrize("rounds", [5, pytest.param(100, marks=pytest.mark.slow)])
+def test_load_and_unload_under_load(
+    buf: int, actors: Actors, unloadable: None, rounds: int, tmp_path: os.PathLike[str]
+) -> None:
+    plain = os.open(os.path.join(tmp_path, "plain"), os.O_RDWR | os.O_CREAT)
+    hammers = actors(4)
+    for index, actor in enumerate(hammers):
+        actor.start(_hammer, plain if index % 2 else buf, rounds * 200)
+    for _ in range(rounds):
+        until(lambda: not _rmmod("dmabuf_sync"), "unloading under load")
+        _insmod("dmabuf_sync")
+    for actor in hammers:
+        actor.kill()
+    os.close(plain)
+    until(lambda: not accesses(), "release")
+
+
+def _hammer(fd: int, _: int) -> None:
+    while True:
+        lock(fd, WRITE, 0, 10)
+        unlock(fd)

@@ -6,8 +6,13 @@
 #ifndef DMABUF_SYNC_COMPAT_H
 #define DMABUF_SYNC_COMPAT_H
 
+#include <linux/dma-buf.h>
+#include <linux/dma-resv.h>
 #include <linux/fs.h>
+#include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/pagemap.h>
+#include <linux/shmem_fs.h>
 #include <linux/version.h>
 #ifdef HAVE_FILELOCK_H
 #include <linux/filelock.h>
@@ -51,5 +56,58 @@ static inline struct file *get_file_unless_dying(struct file *file)
 	return get_file_rcu(file) ? file : NULL;
 #endif
 }
+
+/*
+ * What vdmabuf needs.
+ */
+#ifndef HAVE_VM_FLAGS_SET
+static inline void vm_flags_set(struct vm_area_struct *vma, vm_flags_t flags)
+{
+	vma->vm_flags |= flags;
+}
+
+static inline void vm_flags_clear(struct vm_area_struct *vma, vm_flags_t flags)
+{
+	vma->vm_flags &= ~flags;
+}
+#endif
+
+/* While a dma-buf had a lock of its own, not all callers took that of its dma_resv. */
+#ifdef HAVE_DMA_BUF_LOCK
+#define dma_buf_assert_held(dmabuf)	((void)(dmabuf))
+#else
+#define dma_buf_assert_held(dmabuf)	dma_resv_assert_held((dmabuf)->resv)
+#endif
+
+/* Not for huge pages, and without moving pages out of ZONE_MOVABLE. */
+#ifndef HAVE_MEMFD_PIN_FOLIOS
+static inline void unpin_folios(struct folio **folios, unsigned long count)
+{
+	while (count)
+		folio_put(folios[--count]);
+}
+
+static inline long memfd_pin_folios(struct file *memfd, loff_t start, loff_t end,
+				    struct folio **folios, unsigned int max_folios,
+				    pgoff_t *offset)
+{
+	pgoff_t index = start >> PAGE_SHIFT;
+	unsigned int count = 0;
+
+	while (index <= end >> PAGE_SHIFT && count < max_folios) {
+		struct page *page = shmem_read_mapping_page(memfd->f_mapping, index);
+
+		if (IS_ERR(page)) {
+			unpin_folios(folios, count);
+			return PTR_ERR(page);
+		}
+		folios[count] = page_folio(page);
+		if (!count)
+			*offset = offset_in_folio(folios[0], start);
+		index = folio_next_index(folios[count++]);
+	}
+	return count;
+}
+#endif
 
 #endif /* DMABUF_SYNC_COMPAT_H */

@@ -9,3 +9,7 @@ have = $(if $(shell grep -sqE '$(2)' $(srctree)/include/linux/$(1) && echo y),-D
 ccflags-y += $(call have,filelock.h,posix_lock_file,FILELOCK_H)
 ccflags-y += $(call have,filelock.h,struct file_lock_core,FILE_LOCK_CORE)
 ccflags-y += $(call have,fs.h,get_file_active,GET_FILE_ACTIVE)
+# vdmabuf
+ccflags-y += $(call have,mm.h,vm_flags_set,VM_FLAGS_SET)
+ccflags-y += $(call have,mm.h,memfd_pin_folios,MEMFD_PIN_FOLIOS)
+ccflags-y += $(call have,dma-buf.h,struct mutex lock;,DMA_BUF_LOCK)

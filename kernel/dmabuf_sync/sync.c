@@ -113,6 +113,32 @@ struct dmabuf_sync *dmabuf_sync_init(const char *name, const struct dmabuf_sync_
 EXPORT_SYMBOL_GPL(dmabuf_sync_init);
 
 /**
+ * dmabuf_sync_hold - one more user of a sync object
+ * @sync: object that the caller may use
+ *
+ * Undone by dmabuf_sync_fini().
+ */
+void dmabuf_sync_hold(struct dmabuf_sync *sync)
+{
+	kref_get(&sync->ref);
+	refcount_inc(&sync->users);
+}
+EXPORT_SYMBOL_GPL(dmabuf_sync_hold);
+
+/**
+ * dmabuf_sync_flush - wait until callbacks that have begun have returned
+ *
+ * For the exit of a driver that has no sync objects left: its last ops->free
+ * may not have returned yet.
+ */
+void dmabuf_sync_flush(void)
+{
+	flush_workqueue(dsync_signal_wq);
+	flush_workqueue(dsync_wq);
+}
+EXPORT_SYMBOL_GPL(dmabuf_sync_flush);
+
+/**
  * dmabuf_sync_fini - the creator is through with a sync object
  * @sync: the object
  *

@@ -72,7 +72,9 @@ bool dmabuf_sync_is_supported(void);
 
 struct dmabuf_sync *dmabuf_sync_init(const char *name, const struct dmabuf_sync_ops *ops,
 				     void *priv);
+void dmabuf_sync_hold(struct dmabuf_sync *sync);
 void dmabuf_sync_fini(struct dmabuf_sync *sync);
+void dmabuf_sync_flush(void);
 
 int dmabuf_sync_get(struct dmabuf_sync *sync, struct dma_buf *dmabuf, unsigned int type);
 int dmabuf_sync_get_resv(struct dmabuf_sync *sync, struct dma_resv *resv, unsigned int type);

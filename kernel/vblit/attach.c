@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * vblit: dma-bufs as the device sees them.
+ */
+#include <linux/dma-mapping.h>
+#include <linux/slab.h>
+
+#include "vblit.h"
+
+/**
+ * DOC: one mapping for each buffer
+ *
+ * All jobs of a device share one attachment and one mapping of a dma-buf.
+ * Where DMA is bounced a mapping is a copy: with two of them, a job would not
+ * see what the job before it wrote, and whichever was unmapped last would win.
+ * For the same reason it is bidirectional, also for a buffer that is only
+ * read: the next job may write it.
+ *
+ * A buffer is attached when a job is submitted, so that errors come early, and
+ * mapped when the job is granted: then the CPU is off the buffer, and stays
+ * off until the last job has unmapped it and the bytes are back in memory.
+ */
+
+static struct vblit_attachment *find(struct vblit_device *vdev, struct dma_buf *dmabuf)
+{
+	struct vblit_attachment *attachment;
+
+	list_for_each_entry(attachment, &vdev->attachments, node)
+		if (attachment->dmabuf == dmabuf)
+			return attachment;
+	return NULL;
+}
+
+/**
+ * vblit_attach - let the device know a dma-buf
+ * @vdev: device
+ * @dmabuf: buffer
+ *
+ * Returns: a counted attachment, or what the exporter says as an ERR_PTR.
+ */
+struct vblit_attachment *vblit_attach(struct vblit_device *vdev, struct dma_buf *dmabuf)
+{
+	struct vblit_attachment *attachment;
+
+	mutex_lock(&vdev->attach_lock);
+	attachment = find(vdev, dmabuf);
+	if (attachment) {
+		attachment->users++;
+		goto unlock;
+	}
+	attachment = kzalloc(sizeof(*attachment), GFP_KERNEL_ACCOUNT);
+	if (!attachment) {
+		attachment = ERR_PTR(-ENOMEM);
+		goto unlock;
+	}
+	attachment->attach = dma_buf_attach(dmabuf, vdev->dev);
+	if (IS_ERR(attachment->attach)) {
+		void *err = ERR_CAST(attachment->attach);
+
+		kfree(attachment);
+		attachment = err;
+		goto unlock;
+	}
+	get_dma_buf(dmabuf);
+	attachment->dmabuf = dmabuf;
+	attachment->users = 1;
+	list_add(&attachment->node, &vdev->attachments);
+unlock:
+	mutex_unlock(&vdev->attach_lock);
+	return attachment;
+}
+
+/**
+ * vblit_detach - undo vblit_attach()
+ * @vdev: device
+ * @attachment: attachment
+ */
+void vblit_detach(struct vblit_device *vdev, struct vblit_attachment *attachment)
+{
+	mutex_lock(&vdev->attach_lock);
+	if (--attachment->users) {
+		mutex_unlock(&vdev->attach_lock);
+		return;
+	}
+	list_del(&attachment->node);
+	dma_buf_detach(attachment->dmabuf, attachment->attach);
+	mutex_unlock(&vdev->attach_lock);
+	dma_buf_put(attachment->dmabuf);
+	kfree(attachment);
+}
+
+/**
+ * vblit_map - give the device addresses for a buffer
+ * @vdev: device
+ * @attachment: attachment
+ *
+ * Returns: 0 or what the exporter says.
+ */
+int vblit_map(struct vblit_device *vdev, struct vblit_attachment *attachment)
+{
+	struct sg_table *sgt;
+	int err = 0;
+
+	mutex_lock(&vdev->attach_lock);
+	if (!attachment->mapped) {
+		sgt = dma_buf_map_attachment_unlocked(attachment->attach, DMA_BIDIRECTIONAL);
+		if (IS_ERR(sgt)) {
+			err = PTR_ERR(sgt);
+			goto unlock;
+		}
+		attachment->sgt = sgt;
+	}
+	attachment->mapped++;
+unlock:
+	mutex_unlock(&vdev->attach_lock);
+	return err;
+}
+
+/**
+ * vblit_unmap - undo vblit_map()
+ * @vdev: device
+ * @attachment: attachment
+ */
+void vblit_unmap(struct vblit_device *vdev, struct vblit_attachment *attachment)
+{
+	mutex_lock(&vdev->attach_lock);
+	if (!--attachment->mapped) {
+		dma_buf_unmap_attachment_unlocked(attachment->attach, attachment->sgt,
+						  DMA_BIDIRECTIONAL);
+		attachment->sgt = NULL;
+	}
+	mutex_unlock(&vdev->attach_lock);
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * vblit: is an operation one that the engine can do? Nothing is done before
+ * all operations of a job have been checked.
+ */
+#include <linux/overflow.h>
+#include <linux/string.h>
+
+#include "vblit.h"
+
+static bool all_zero(const void *data, size_t size)
+{
+	return !memchr_inv(data, 0, size);
+}
+
+/* The bytes that a rectangle touches, from the first to behind the last. */
+static int rect_span(const struct vblit_rect *rect, u64 *start, u64 *end)
+{
+	u64 right = (u64)rect->x + rect->width;
+	u64 bottom = (u64)rect->y + rect->height;
+	u64 skip;
+
+	if (rect->bytes_per_pixel < 1 || rect->bytes_per_pixel > 4)
+		return -EINVAL;
+	if (!rect->width || !rect->height || right * rect->bytes_per_pixel > rect->pitch)
+		return -EINVAL;
+	if (check_mul_overflow((u64)rect->y, (u64)rect->pitch, &skip) ||
+	    check_add_overflow(skip, (u64)rect->x * rect->bytes_per_pixel, &skip) ||
+	    check_add_overflow(skip, rect->offset, start))
+		return -EINVAL;
+	if (check_mul_overflow(bottom - 1, (u64)rect->pitch, &skip) ||
+	    check_add_overflow(skip, right * rect->bytes_per_pixel, &skip) ||
+	    check_add_overflow(skip, rect->offset, end))
+		return -EINVAL;
+	return 0;
+}
+
+static int check_rect(const struct vblit_rect *rect, u64 size)
+{
+	u64 start, end;
+	int err = rect_span(rect, &start, &end);
+
+	if (err)
+		return err;
+	return end > size ? -EINVAL : 0;
+}
+
+static bool segments_overlap(u64 a, u64 a_length, u64 b, u64 b_length)
+{
+	return a < b + b_length && b < a + a_length;
+}
+
+/* Both have been checked and are in the same buffer. */
+static bool rects_overlap(const struct vblit_rect *a, const struct vblit_rect *b)
+{
+	u64 a_start, a_end, b_start, b_end;
+
+	rect_span(a, &a_start, &a_end);
+	rect_span(b, &b_start, &b_end);
+	if (!segments_overlap(a_start, a_end - a_start, b_start, b_end - b_start))
+		return false;
+	/* Side by side in one picture: their rows alternate, their bytes do not meet. */
+	if (a->offset == b->offset && a->pitch == b->pitch &&
+	    a->bytes_per_pixel == b->bytes_per_pixel)
+		return segments_overlap(a->x, a->width, b->x, b->width) &&
+		       segments_overlap(a->y, a->height, b->y, b->height);
+	return true;
+}
+
+static int check_fill(const struct vblit_op *op, u64 dst_size)
+{
+	if (op->src_fd != -1 || op->length || !all_zero(&op->src, sizeof(op->src)))
+		return -EINVAL;
+	return check_rect(&op->dst, dst_size);
+}
+
+static int check_copy(const struct vblit_op *op, u64 dst_size, u64 src_size, bool same_buffer)
+{
+	struct vblit_rect src = op->src, dst = op->dst;
+	u64 end;
+
+	src.offset = 0;
+	dst.offset = 0;
+	if (op->color || !op->length || !all_zero(&src, sizeof(src)) ||
+	    !all_zero(&dst, sizeof(dst)))
+		return -EINVAL;
+	if (check_add_overflow(op->src.offset, op->length, &end) || end > src_size)
+		return -EINVAL;
+	if (check_add_overflow(op->dst.offset, op->length, &end) || end > dst_size)
+		return -EINVAL;
+	if (same_buffer && segments_overlap(op->src.offset, op->length, op->dst.offset, op->length))
+		return -EINVAL;
+	return 0;
+}
+
+static int check_blit(const struct vblit_op *op, u64 dst_size, u64 src_size, bool same_buffer)
+{
+	if (op->color || op->length)
+		return -EINVAL;
+	if (op->src.width != op->dst.width || op->src.height != op->dst.height ||
+	    op->src.bytes_per_pixel != op->dst.bytes_per_pixel)
+		return -EINVAL;
+	if (check_rect(&op->src, src_size) || check_rect(&op->dst, dst_size))
+		return -EINVAL;
+	return same_buffer && rects_overlap(&op->src, &op->dst) ? -EINVAL : 0;
+}
+
+/**
+ * vblit_check_op - check one operation
+ * @op: as user space gave it
+ * @dst_size: bytes of the destination
+ * @src_size: bytes of the source, 0 if there is none
+ * @same_buffer: source and destination are one dma-buf
+ *
+ * Returns: 0 or -EINVAL.
+ */
+int vblit_check_op(const struct vblit_op *op, u64 dst_size, u64 src_size, bool same_buffer)
+{
+	if (op->flags)
+		return -EINVAL;
+	switch (op->op) {
+	case VBLIT_OP_FILL:
+		return check_fill(op, dst_size);
+	case VBLIT_OP_COPY:
+		return check_copy(op, dst_size, src_size, same_buffer);
+	case VBLIT_OP_BLIT:
+		return check_blit(op, dst_size, src_size, same_buffer);
+	default:
+		return -EINVAL;
+	}
+}

@@ -1,0 +1,375 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * vblit: the hardware, played by a thread.
+ */
+#include <linux/dma-direct.h>
+#include <linux/dma-fence.h>
+#include <linux/highmem.h>
+#include <linux/hrtimer.h>
+#include <linux/kthread.h>
+#include <linux/ktime.h>
+#include <linux/module.h>
+#include <linux/scatterlist.h>
+
+#include "vblit.h"
+
+/**
+ * DOC: the engine
+ *
+ * Hardware knows nothing but DMA addresses, and so does this thread: it walks
+ * the DMA side of a scatterlist and touches the memory that an address leads
+ * to. With swiotlb=force that is the bounce buffer, exactly as for a device
+ * that cannot reach the pages.
+ *
+ * Started jobs are executed one after the other. While a job runs the thread is
+ * on the way to signal a fence: it allocates nothing and takes no lock but
+ * engine_lock.
+ */
+
+/* What a fault does to the jobs that start while the parameter is set. */
+enum { FAULT_NONE, FAULT_HANG, FAULT_ERROR, FAULT_MAX = FAULT_ERROR };
+
+static unsigned long bytes_per_second;
+static unsigned int fault;
+
+static int set_fault(const char *val, const struct kernel_param *kp)
+{
+	return param_set_uint_minmax(val, kp, FAULT_NONE, FAULT_MAX);
+}
+
+static const struct kernel_param_ops fault_ops = {
+	.set = set_fault,
+	.get = param_get_uint,
+};
+
+module_param(bytes_per_second, ulong, 0644);
+MODULE_PARM_DESC(bytes_per_second, "bytes that the engine writes in a second; 0, the default, for as many as it can");
+module_param_cb(fault, &fault_ops, &fault, 0644);
+MODULE_PARM_DESC(fault, "jobs that start from now on: 0 work, 1 hang until the watchdog stops them, 2 end with EIO");
+
+/**
+ * struct run - a job being executed
+ * @job: the job
+ * @began: when
+ * @written: bytes since then
+ */
+struct run {
+	struct vblit_job *job;
+	ktime_t began;
+	u64 written;
+};
+
+/**
+ * struct cursor - a position in the DMA addresses of a buffer
+ * @vdev: device
+ * @sgt: mapping
+ * @sg: segment that was used last
+ * @start: byte of the buffer at which @sg starts
+ */
+struct cursor {
+	struct vblit_device *vdev;
+	struct sg_table *sgt;
+	struct scatterlist *sg;
+	u64 start;
+};
+
+static void cursor_init(struct cursor *cursor, struct vblit_device *vdev,
+			struct vblit_attachment *attachment)
+{
+	cursor->vdev = vdev;
+	cursor->sgt = attachment->sgt;
+	cursor->sg = attachment->sgt->sgl;
+	cursor->start = 0;
+}
+
+/* The physical address behind a byte of the buffer, and how far it is good for. */
+static phys_addr_t cursor_seek(struct cursor *cursor, u64 offset, size_t *length)
+{
+	phys_addr_t phys;
+
+	if (offset < cursor->start) {
+		cursor->sg = cursor->sgt->sgl;
+		cursor->start = 0;
+	}
+	while (offset - cursor->start >= sg_dma_len(cursor->sg)) {
+		cursor->start += sg_dma_len(cursor->sg);
+		cursor->sg = sg_next(cursor->sg);
+	}
+	offset -= cursor->start;
+	phys = dma_to_phys(cursor->vdev->dev, sg_dma_address(cursor->sg) + offset);
+	*length = min_t(u64, *length, sg_dma_len(cursor->sg) - offset);
+	*length = min_t(size_t, *length, PAGE_SIZE - offset_in_page(phys));
+	return phys;
+}
+
+static void *map_phys(phys_addr_t phys)
+{
+	return kmap_local_page(pfn_to_page(PHYS_PFN(phys))) + offset_in_page(phys);
+}
+
+static void copy_bytes(struct cursor *dst, u64 dst_offset, struct cursor *src, u64 src_offset,
+		       u64 length)
+{
+	while (length) {
+		size_t part = min_t(u64, length, PAGE_SIZE);
+		phys_addr_t from = cursor_seek(src, src_offset, &part);
+		phys_addr_t to = cursor_seek(dst, dst_offset, &part);
+		void *from_address = map_phys(from);
+		void *to_address = map_phys(to);
+
+		memcpy(to_address, from_address, part);
+		kunmap_local(to_address);
+		kunmap_local(from_address);
+		dst_offset += part;
+		src_offset += part;
+		length -= part;
+	}
+}
+
+/* @phase: which byte of the pixel the first one is. */
+static void fill_bytes(struct cursor *dst, u64 offset, u64 length, u32 color,
+		       unsigned int bytes_per_pixel)
+{
+	unsigned int phase = 0;
+
+	while (length) {
+		size_t part = min_t(u64, length, PAGE_SIZE), i;
+		u8 *to = map_phys(cursor_seek(dst, offset, &part));
+
+		if (bytes_per_pixel == 1) {
+			memset(to, color, part);
+		} else {
+			for (i = 0; i < part; i++) {
+				to[i] = color >> (8 * phase);
+				if (++phase == bytes_per_pixel)
+					phase = 0;
+			}
+		}
+		kunmap_local(to);
+		offset += part;
+		length -= part;
+	}
+}
+
+static bool stopped(struct vblit_job *job)
+{
+	return READ_ONCE(job->stopped);
+}
+
+/* Take the time that the bytes written so far take. False if told to stop. */
+static bool pace(struct run *run, u64 bytes)
+{
+	unsigned long speed = READ_ONCE(bytes_per_second);
+	struct vblit_device *vdev = run->job->vdev;
+	ktime_t due;
+	s64 left;
+
+	run->written += bytes;
+	if (!speed)
+		return !stopped(run->job);
+	due = ktime_add_ns(run->began, mul_u64_u64_div_u64(run->written, NSEC_PER_SEC, speed));
+	left = ktime_to_ns(ktime_sub(due, ktime_get()));
+	if (left > 0)
+		wait_event_hrtimeout(vdev->engine_wait, stopped(run->job), ns_to_ktime(left));
+	return !stopped(run->job);
+}
+
+#define CHUNK ((u64)64 * 1024)
+
+static bool run_copy(struct run *run, const struct vblit_step *step, struct cursor *dst,
+		     struct cursor *src)
+{
+	u64 done = 0, part;
+
+	for (; done < step->op.length; done += part) {
+		part = min(step->op.length - done, CHUNK);
+		copy_bytes(dst, step->op.dst.offset + done, src, step->op.src.offset + done, part);
+		if (!pace(run, part))
+			return false;
+	}
+	return true;
+}
+
+static u64 row_offset(const struct vblit_rect *rect, u32 row)
+{
+	return rect->offset + (u64)(rect->y + (u64)row) * rect->pitch +
+	       (u64)rect->x * rect->bytes_per_pixel;
+}
+
+/* FILL (without @src) and BLIT. */
+static bool run_rect(struct run *run, const struct vblit_step *step, struct cursor *dst,
+		     struct cursor *src)
+{
+	const struct vblit_rect *to = &step->op.dst;
+	u64 length = (u64)to->width * to->bytes_per_pixel, since_pace = 0;
+	u32 row;
+
+	for (row = 0; row < to->height; row++) {
+		if (src)
+			copy_bytes(dst, row_offset(to, row), src, row_offset(&step->op.src, row),
+				   length);
+		else
+			fill_bytes(dst, row_offset(to, row), length, step->op.color,
+				   to->bytes_per_pixel);
+		since_pace += length;
+		if (since_pace < CHUNK && row + 1 < to->height)
+			continue;
+		if (!pace(run, since_pace))
+			return false;
+		since_pace = 0;
+	}
+	return true;
+}
+
+static bool run_step(struct run *run, const struct vblit_step *step)
+{
+	struct vblit_device *vdev = run->job->vdev;
+	struct cursor src, dst;
+
+	cursor_init(&dst, vdev, run->job->dst);
+	if (step->src)
+		cursor_init(&src, vdev, step->src);
+	if (step->op.op == VBLIT_OP_COPY)
+		return run_copy(run, step, &dst, &src);
+	return run_rect(run, step, &dst, step->src ? &src : NULL);
+}
+
+/* Returns false if the job was stopped: it is not ours any more then. */
+static bool run_job(struct vblit_job *job, int *err)
+{
+	struct run run = { .job = job, .began = ktime_get() };
+	unsigned int i;
+
+	*err = 0;
+	switch (READ_ONCE(fault)) {
+	case FAULT_HANG:
+		wait_event_idle(job->vdev->engine_wait, stopped(job));
+		return false;
+	case FAULT_ERROR:
+		*err = -EIO;
+		return true;
+	}
+	for (i = 0; i < job->step_count; i++) {
+		if (!run_step(&run, &job->steps[i]))
+			return false;
+		cond_resched();
+	}
+	return true;
+}
+
+static struct vblit_job *next_job(struct vblit_device *vdev)
+{
+	struct vblit_job *job;
+
+	spin_lock(&vdev->engine_lock);
+	job = list_first_entry_or_null(&vdev->started, struct vblit_job, engine_node);
+	if (job)
+		list_del_init(&job->engine_node);
+	vdev->running = job;
+	spin_unlock(&vdev->engine_lock);
+	return job;
+}
+
+static void let_go(struct vblit_device *vdev)
+{
+	spin_lock(&vdev->engine_lock);
+	vdev->running = NULL;
+	spin_unlock(&vdev->engine_lock);
+	wake_up_all(&vdev->engine_wait);
+}
+
+static bool engine_has_work(struct vblit_device *vdev)
+{
+	return !list_empty_careful(&vdev->started) || kthread_should_stop();
+}
+
+static int engine_thread(void *data)
+{
+	struct vblit_device *vdev = data;
+	struct vblit_job *job;
+	bool cookie;
+	int err;
+
+	while (!kthread_should_stop()) {
+		wait_event_idle(vdev->engine_wait, engine_has_work(vdev));
+		cookie = dma_fence_begin_signalling();
+		while ((job = next_job(vdev))) {
+			struct dmabuf_sync *sync = job->sync;
+
+			/*
+			 * A job that was stopped is ended by who stopped it. Any
+			 * other may be gone after this, but not before we let go:
+			 * whoever stops it waits for that.
+			 */
+			if (run_job(job, &err))
+				dmabuf_sync_done(sync, err);
+			let_go(vdev);
+		}
+		dma_fence_end_signalling(cookie);
+	}
+	return 0;
+}
+
+/**
+ * vblit_engine_run - execute a job after those that were given before
+ * @job: started job
+ */
+void vblit_engine_run(struct vblit_job *job)
+{
+	struct vblit_device *vdev = job->vdev;
+
+	spin_lock(&vdev->engine_lock);
+	list_add_tail(&job->engine_node, &vdev->started);
+	spin_unlock(&vdev->engine_lock);
+	wake_up_all(&vdev->engine_wait);
+}
+
+static bool has_let_go(struct vblit_device *vdev, struct vblit_job *job)
+{
+	bool gone;
+
+	spin_lock(&vdev->engine_lock);
+	gone = vdev->running != job;
+	spin_unlock(&vdev->engine_lock);
+	return gone;
+}
+
+/**
+ * vblit_engine_drop - make the engine let go of a job
+ * @job: job given to vblit_engine_run()
+ *
+ * On return the engine does not touch the memory of the job any more. It may
+ * have ended by itself before.
+ */
+void vblit_engine_drop(struct vblit_job *job)
+{
+	struct vblit_device *vdev = job->vdev;
+
+	spin_lock(&vdev->engine_lock);
+	WRITE_ONCE(job->stopped, true);
+	list_del_init(&job->engine_node);
+	spin_unlock(&vdev->engine_lock);
+	wake_up_all(&vdev->engine_wait);
+	wait_event(vdev->engine_wait, has_let_go(vdev, job));
+}
+
+/**
+ * vblit_engine_start - switch the hardware on
+ * @vdev: device
+ *
+ * Returns: 0 or -ENOMEM.
+ */
+int vblit_engine_start(struct vblit_device *vdev)
+{
+	vdev->engine = kthread_run(engine_thread, vdev, "vblit");
+	return PTR_ERR_OR_ZERO(vdev->engine);
+}
+
+/**
+ * vblit_engine_stop - switch the hardware off
+ * @vdev: device without jobs
+ */
+void vblit_engine_stop(struct vblit_device *vdev)
+{
+	kthread_stop(vdev->engine);
+}

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * vdmabuf: what its files share.
+ */
+#ifndef VDMABUF_BUFFER_H
+#define VDMABUF_BUFFER_H
+
+#include <linux/dma-buf.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/types.h>
+
+#include <uapi/linux/vdmabuf.h>
+#include "../compat.h"
+
+/**
+ * struct vdmabuf_buffer - the memory behind one dma-buf
+ * @pages: all of it, in order; does not change
+ * @page_count: number of @pages
+ * @folios: of a memfd, what has to be unpinned in the end; else NULL
+ * @folio_count: number of @folios
+ * @lock: protects what follows; taken inside the lock of the dma_resv, never
+ *	outside of it
+ * @mappings: struct vdmabuf_mapping, the oldest first
+ * @vaddr: where vmap() put it for the kernel, or NULL
+ */
+struct vdmabuf_buffer {
+	struct page **pages;
+	unsigned long page_count;
+	struct folio **folios;
+	unsigned long folio_count;
+
+	struct mutex lock;	/* the rest */
+	struct list_head mappings;
+	void *vaddr;
+};
+
+static inline size_t vdmabuf_size(const struct vdmabuf_buffer *buffer)
+{
+	return buffer->page_count << PAGE_SHIFT;
+}
+
+/* The lines of the debugfs file, in its order. */
+enum vdmabuf_counter {
+	VDMABUF_COUNT_BUFFERS,
+	VDMABUF_COUNT_BYTES,
+	VDMABUF_COUNT_MAPPINGS,
+	VDMABUF_COUNT_FOR_CPU,
+	VDMABUF_COUNT_FOR_CPU_SKIPPED,
+	VDMABUF_COUNT_FOR_DEVICE,
+	VDMABUF_COUNT_FOR_DEVICE_SKIPPED,
+	VDMABUF_COUNT_SYNCED_BYTES,
+	VDMABUF_COUNTERS
+};
+
+/* buffer.c */
+struct vdmabuf_buffer *vdmabuf_buffer_alloc(u64 size);
+struct vdmabuf_buffer *vdmabuf_buffer_from_memfd(int memfd, u64 offset, u64 size);
+void vdmabuf_buffer_free(struct vdmabuf_buffer *buffer);
+struct dma_buf *vdmabuf_buffer_export(struct vdmabuf_buffer *buffer, const char *name,
+				      unsigned int fd_flags);
+
+/* pages.c */
+int vdmabuf_pages_alloc(struct vdmabuf_buffer *buffer);
+void vdmabuf_pages_free(struct vdmabuf_buffer *buffer);
+
+/* memfd.c */
+int vdmabuf_memfd_pin(struct vdmabuf_buffer *buffer, int memfd, loff_t offset);
+void vdmabuf_memfd_unpin(struct vdmabuf_buffer *buffer);
+
+/* dma.c */
+int vdmabuf_attach(struct dma_buf *dmabuf, struct dma_buf_attachment *attachment);
+struct sg_table *vdmabuf_map(struct dma_buf_attachment *attachment,
+			     enum dma_data_direction direction);
+void vdmabuf_unmap(struct dma_buf_attachment *attachment, struct sg_table *sgt,
+		   enum dma_data_direction direction);
+int vdmabuf_begin_cpu_access(struct dma_buf *dmabuf, enum dma_data_direction direction);
+int vdmabuf_end_cpu_access(struct dma_buf *dmabuf, enum dma_data_direction direction);
+
+/* cpu_map.c */
+int vdmabuf_mmap(struct dma_buf *dmabuf, struct vm_area_struct *vma);
+int vdmabuf_vmap(struct dma_buf *dmabuf, struct iosys_map *map);
+void vdmabuf_vunmap(struct dma_buf *dmabuf, struct iosys_map *map);
+
+/* debugfs.c */
+void vdmabuf_count(enum vdmabuf_counter counter, s64 value);
+void vdmabuf_debugfs_init(void);
+void vdmabuf_debugfs_exit(void);
+
+#endif /* VDMABUF_BUFFER_H */

@@ -27,8 +27,7 @@ def _rmmod(name: str) -> str:
 
 
 def _insmod(name: str) -> None:
-    built = os.environ["DMABUF_SYNC_MODULES"].split(":")
-    (path,) = [path for path in built if os.path.basename(path) == f"{name}.ko"]
+    path = os.path.join(os.environ["DMABUF_SYNC_MODULES"], name, f"{name}.ko")
     subprocess.run(["insmod", path], check=True)
 
 
@@ -107,7 +106,9 @@ def test_unloaded_kernel_locks_as_before(buf: int, actors: Actors, unloadable: N
     _insmod("dmabuf_sync")
 
 
-@pytest.mark.parametrize("rounds", [5, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "rounds", [5, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
+)
 def test_load_and_unload_under_load(
     buf: int, actors: Actors, unloadable: None, rounds: int, tmp_path: os.PathLike[str]
 ) -> None:

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: MIT
+"""Fixtures of the exporter's tests."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+
+import pytest
+from exporter_calls import RDWR, closing, memfd_of, page_numbers, state
+
+
+@pytest.fixture(scope="session")
+def device() -> Iterator[int]:
+    """/dev/vdmabuf."""
+    with closing(os.open("/dev/vdmabuf", RDWR)) as fd:
+        yield fd
+
+
+@pytest.fixture
+def memfd() -> Iterator[int]:
+    """A memfd of 16 numbered pages, sealed as it has to be."""
+    with closing(memfd_of(page_numbers(16), fcntl.F_SEAL_SHRINK)) as fd:
+        yield fd
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left(device: int) -> Iterator[None]:
+    """No test leaves a buffer or a file descriptor."""
+    before = state()
+    yield
+    assert state() == before

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: MIT
+#
+# `make help` lists the targets. Variables that several of them take:
+#   KERNEL=6.1|6.12|7.2|lockdep|kasan   what the guest runs (default 6.12)
+#   APPEND='...'    more kernel options       CPUS=n      guest CPUs (default 2)
+#   TIMEOUT=s       give the guest up         ICOUNT=1    guest time counts instructions
+#   PYTEST='...'    more pytest options       MODULES='dmabuf_sync ...'  load only these
+
+KDIR ?= /lib/modules/$(shell uname -r)/build
+PYTHON ?= python3
+GUEST = @PYTHONPATH=$(CURDIR)/scripts PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m guest
+
+# The command reaches the guest as it was typed; $$, as other makefiles need it, is taken for $.
+ifdef CMD
+override CMD := $(subst $$$$,$$,$(value CMD))
+export CMD
+endif
+export KERNEL SHARE APPEND CPUS ICOUNT TIMEOUT PYTEST
+ifdef MODULES
+export MODULES
+endif
+
+modules: ## build the modules for KDIR, or else for the running kernel (the default)
+	@test -e $(KDIR)/Makefile || \
+		{ echo "no kernel headers in $(KDIR): install them, or name others with KDIR=" >&2; exit 1; }
+	$(MAKE) -C $(KDIR) M=$(CURDIR) modules
+
+run: python ## do the main job in the guest; pictures go to build/
+	$(GUEST) run
+
+test: python ## run the unit tests here and the system tests in the guest
+	$(GUEST) test
+
+vm: python ## run CMD='...' in the guest and end with its status; SHARE=folder is there read-only
+	$(GUEST) vm
+
+test-matrix: python ## run the system tests on 6.1, 6.12 and 7.2
+	$(GUEST) test-matrix
+
+test-debug: python ## run the system tests on kernels that check locking and memory
+	$(GUEST) test-debug
+
+lint: python ## check the style of the Python and the kernel part
+	$(GUEST) lint
+
+clean: ## remove what was built in this folder
+	@if test -e $(KDIR)/Makefile; then $(MAKE) -C $(KDIR) M=$(CURDIR) clean; fi
+	rm -rf build python/dmabuf_sync/_uapi.*.so
+
+clean-cache: ## remove the guest's trees, kernels and Python environments
+	rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/dmabuf-sync"
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+# The one thing the set-up cannot install for itself.
+python:
+	@command -v $(PYTHON) >/dev/null || sh scripts/install-python
+
+.PHONY: modules run test vm test-matrix test-debug lint clean clean-cache help python

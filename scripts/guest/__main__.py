@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: MIT
+"""The command line behind the Makefile: ``python3 -m guest TARGET``.
+
+What a target works on comes in the environment, as make passes its variables on: KERNEL, CMD,
+SHARE, APPEND, CPUS, ICOUNT, TIMEOUT, MODULES and PYTEST. The README describes them.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from . import build, host, kernels, lint, suites, vm
+from .kernels import Kernel
+from .report import SetupError, say
+from .vm import Session
+
+DEMO = "python3 -m dmabuf_sync.demo --output build"
+TARGETS = ("vm", "run", "test", "test-matrix", "test-debug", "lint", "tree")
+# Seconds until a guest that should have finished is given up.
+TIMEOUTS = {"vm": 600}
+TIMEOUT = 3600
+
+
+def session(target: str, env: Mapping[str, str]) -> Session:
+    """Return the guest that the variables ask for; raises SetupError when one is malformed."""
+    share = env.get("SHARE")
+    try:
+        return Session(
+            command=env.get("CMD", ""),
+            modules=env["MODULES"].split() if "MODULES" in env else build.MODULES,
+            share=Path(os.path.abspath(share)) if share else None,
+            append=shlex.split(env.get("APPEND", "")),
+            cpus=positive("CPUS", env, 2),
+            icount=env.get("ICOUNT", "0") not in ("", "0"),
+            timeout=positive("TIMEOUT", env, TIMEOUTS.get(target, TIMEOUT)),
+        )
+    except ValueError as error:
+        raise SetupError(str(error)) from None
+
+
+def positive(name: str, env: Mapping[str, str], default: int) -> int:
+    text = env.get(name) or str(default)
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"{name}={text} is not a positive number")
+    return int(text)
+
+
+def run(target: str, env: Mapping[str, str]) -> int:
+    """Do what `target` says and return the exit status."""
+    if target == "lint":
+        return lint.everything()
+    wanted = session(target, env)
+    if target == "vm" and not wanted.command:
+        raise SetupError("nothing to run: make vm CMD='...'")
+    # All at once: one round of apt-get.
+    host.require(host.TREE, host.SANDBOX, host.MACHINE, venv=True)
+    if target == "test-matrix":
+        return suites.every(kernels.STOCK, wanted)
+    if target == "test-debug":
+        return suites.every(env.get("KERNEL", "").split() or kernels.DEBUG, wanted)
+    kernel: Kernel = kernels.get(env.get("KERNEL") or kernels.DEFAULT)
+    if target == "tree":
+        return 0
+    if target == "test":
+        return suites.test(kernel, wanted)
+    if target == "run":
+        wanted = session(target, {**env, "CMD": DEMO})
+    return vm.run(kernel, wanted)
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) != 1 or arguments[0] not in TARGETS:
+        print(f"usage: python3 -m guest {'|'.join(TARGETS)}", file=sys.stderr)
+        return 2
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    try:
+        return run(arguments[0], os.environ)
+    except SetupError as error:
+        say(str(error))
+        return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

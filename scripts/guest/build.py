@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: MIT
+"""Builds the kernel modules and the Python extension for a guest, inside its own tree."""
+
+from __future__ import annotations
+
+import filecmp
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from . import paths
+from .kernels import Kernel
+from .report import SetupError
+from .sandbox import Sandbox
+
+SOURCES = ("Kbuild", "kernel")
+# In the order of loading.
+MODULES = ("dmabuf_sync", "vdmabuf", "vblit")
+PACKAGE = paths.ROOT / "python" / "dmabuf_sync"
+UAPI = paths.ROOT / "kernel" / "include" / "uapi"
+PRODUCTS = (".o", ".ko", ".a", ".mod", ".mod.c", ".cmd", ".symvers", ".order")
+
+
+def workspace(kernel: Kernel) -> Path:
+    """Return the folder that holds what is built for this kernel."""
+    return paths.BUILD / kernel.name
+
+
+def modules(kernel: Kernel, names: Sequence[str] = MODULES) -> list[Path]:
+    """Build modules for `kernel` if anything changed; return their files, in loading order.
+
+    Raises SetupError when the compiler finds fault; its messages have been printed.
+    """
+    unknown = set(names) - set(MODULES)
+    if unknown:
+        raise SetupError(f"MODULES: {' '.join(sorted(unknown))} is none of {' '.join(MODULES)}")
+    if not names:
+        return []
+    copy = workspace(kernel) / "src"
+    made = [copy / "kernel" / name / f"{name}.ko" for name in MODULES if name in names]
+
+    def make() -> None:
+        mirror(paths.ROOT, copy, SOURCES)
+        words = ["make", "-s", f"-j{os.cpu_count() or 1}", "-C", kernel.headers, f"M={copy}"]
+        words += ["W=1", f"MODULES={' '.join(names)}", "modules"]
+        if Sandbox(kernel.base, writable=[copy], mounts=kernel.mounts).run(words):
+            raise SetupError(f"the modules do not build for {kernel.release}")
+
+    key = paths.digest(
+        kernel.release,
+        str(kernel.base.folder),
+        list(names),
+        fingerprints(path for name in SOURCES for path in sources(paths.ROOT / name)),
+    )
+    when_changed(copy.parent / "modules", key, make, made)
+    return made
+
+
+def extension(kernel: Kernel) -> None:
+    """Build dmabuf_sync._uapi for the Python of the kernel's tree if anything changed."""
+    script = PACKAGE / "_build.py"
+    made = workspace(kernel) / "python"
+
+    def make() -> None:
+        made.mkdir(parents=True, exist_ok=True)
+        words = ["python3", str(script), "--include", str(UAPI), "--output", str(made)]
+        env = {"PYTHONDONTWRITEBYTECODE": "1"}
+        if Sandbox(kernel.base, writable=[made], env=env).run(words):
+            raise SetupError("the Python extension does not build")
+
+    inputs = [script, *PACKAGE.glob("*.h"), *PACKAGE.glob("*.c"), *UAPI.rglob("*.h")]
+    key = paths.digest(str(kernel.base.folder), fingerprints(sorted(inputs)))
+    when_changed(made.parent / "extension", key, make, [])
+    # Beside the package, where Python looks; the name tells Python versions apart.
+    for library in made.glob("_uapi*.so"):
+        copy_changed(library, PACKAGE / library.name)
+
+
+def when_changed(stamp: Path, key: str, make: Callable[[], None], made: Sequence[Path]) -> None:
+    """Call `make` unless it was last called for the same `key` and what it made is there."""
+    with paths.locked(stamp.with_suffix(".lock")):
+        done = stamp.with_suffix(".key")
+        fresh = done.exists() and done.read_text() == key
+        if not (fresh and all(path.exists() for path in made)):
+            done.unlink(missing_ok=True)
+            make()
+            done.write_text(key)
+
+
+def sources(top: Path) -> list[Path]:
+    """Return the source files at or below `top`, without what a build left among them."""
+    found = [top] if top.is_file() else sorted(top.rglob("*"))
+    return [
+        path
+        for path in found
+        if path.is_file() and not path.name.startswith(".") and not path.name.endswith(PRODUCTS)
+    ]
+
+
+def fingerprints(files: Iterable[Path]) -> list[tuple[str, str]]:
+    return [(str(path), hashlib.sha256(path.read_bytes()).hexdigest()) for path in files]
+
+
+def mirror(source: Path, target: Path, names: Sequence[str]) -> None:
+    """Make the sources called `names` below `target` equal to those below `source`.
+
+    A file that has not changed keeps its time, so that make rebuilds nothing for it; a source
+    that is gone goes, while what was built from the others stays.
+    """
+    listing = target / ".mirrored"
+    before = set(listing.read_text().splitlines()) if listing.exists() else set()
+    files = [path for name in names for path in sources(source / name)]
+    now = {str(path.relative_to(source)) for path in files}
+    for name in now:
+        copy_changed(source / name, target / name)
+    for gone in before - now:
+        (target / gone).unlink(missing_ok=True)
+    target.mkdir(parents=True, exist_ok=True)
+    listing.write_text("".join(f"{name}\n" for name in sorted(now)))
+
+
+def copy_changed(source: Path, target: Path) -> None:
+    """Copy a file unless the target holds the same already; the target is never half there."""
+    if target.exists() and filecmp.cmp(source, target, shallow=False):
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f".{target.name}.{os.getpid()}")
+    shutil.copyfile(source, aside)
+    aside.replace(target)

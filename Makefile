@@ -10,6 +10,8 @@ KDIR ?= /lib/modules/$(shell uname -r)/build
 PYTHON ?= python3
 GUEST = @PYTHONPATH=$(CURDIR)/scripts PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m guest
 
+STATUS_FILE := build/.status-$(shell echo $$PPID)
+
 # The command reaches the guest as it was typed; $$, as other makefiles need it, is taken for $.
 ifdef CMD
 override CMD := $(subst $$$$,$$,$(value CMD))
@@ -31,8 +33,15 @@ run: python ## do the main job in the guest; pictures go to build/
 test: python ## run the unit tests here and the system tests in the guest
 	$(GUEST) test
 
-vm: python ## run CMD='...' in the guest and end with its status; SHARE=folder is there read-only
-	$(GUEST) vm
+# make ends with status 2 whatever the recipe's was, so here a function of our own ends it; without
+# that function the recipe fails as usual, and the status is in make's last line.
+vm: vm-status ## run CMD='...' in the guest and end with its status; SHARE=folder is there read-only
+	@$(eval STATUS := $(file <$(STATUS_FILE)))$(shell rm -f $(STATUS_FILE))\
+	$(eval -load build/make_status.so)$(end-with $(STATUS))exit $(STATUS)
+
+vm-status: python
+	@mkdir -p build
+	$(GUEST) vm; echo $$? >$(STATUS_FILE)
 
 test-matrix: python ## run the system tests on 6.1, 6.12 and 7.2
 	$(GUEST) test-matrix
@@ -57,4 +66,4 @@ help: ## list the targets
 python:
 	@command -v $(PYTHON) >/dev/null || sh scripts/install-python
 
-.PHONY: modules run test vm test-matrix test-debug lint clean clean-cache help python
+.PHONY: modules run test vm vm-status test-matrix test-debug lint clean clean-cache help python

@@ -5,6 +5,7 @@
  * scripts/guest/make_status.py compiles it, the Makefile loads it.
  */
 #include <gnumake.h>
+#include <stdio.h>
 #include <unistd.h>
 
 int plugin_is_GPL_compatible;
@@ -19,6 +20,8 @@ static char *end_with(const char *name, unsigned int argc, char **argv)
 	(void)argc;
 	while (*digit >= '0' && *digit <= '9')
 		status = status * 10 + (*digit++ - '0');
+	if (status)
+		dprintf(STDERR_FILENO, "make: *** [vm] Error %d\n", status);
 	_exit(status);
 }
 

@@ -68,6 +68,8 @@ def run(target: str, env: Mapping[str, str]) -> int:
         return 0
     if target == "test":
         return suites.test(kernel, wanted)
+    if target == "vm":
+        build.make_status(kernel)
     if target == "run":
         wanted = session(target, {**env, "CMD": DEMO})
     return vm.run(kernel, wanted)

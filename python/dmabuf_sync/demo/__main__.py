@@ -22,7 +22,7 @@ from .rig import Rig, engine_speed, set_engine_speed
 from .timeline import Lane, Timeline, render
 
 _CAMERA_RATE = 120
-_CALIBRATION = 12  # frames
+_CALIBRATION = 30  # frames, of which the second half counts
 _UNSYNCHRONISED = (20, 200)  # frames: at least, and at most until one is torn
 
 
@@ -55,8 +55,9 @@ def _balanced_engine(rig: Rig) -> Iterator[int]:
     before = engine_speed()
     try:
         set_engine_speed(0)
-        cpu = _median(conventional(rig, _CALIBRATION), Lane.CPU)
-        speed = round(rig.frame_bytes * 1000 / cpu)
+        stages = conventional(rig, _CALIBRATION).timeline.busy(Lane.CPU)
+        seconds = statistics.median(stages[_CALIBRATION // 2 :]) / 1e9
+        speed = round(rig.frame_bytes / seconds)
         set_engine_speed(speed)
         yield speed
     finally:

@@ -17,6 +17,7 @@ from .. import Access, DmaBuf, Exporter, Sync
 from .process import Child
 
 _TIMEOUT = 10.0  # seconds
+_HOLD = 30.0  # seconds; far away, so that it is death that frees the buffer
 _REPORT = struct.Struct("iq")  # which waiter, when (CLOCK_MONOTONIC, the same in all processes)
 
 
@@ -39,8 +40,9 @@ class Crash:
 
     @property
     def ok(self) -> bool:
-        """All of them got it, first come first served."""
-        return [heir.place for heir in self.heirs] == list(range(1, len(_WAYS) + 1))
+        """All of them got it after the kill, first come first served."""
+        in_order = [heir.place for heir in self.heirs] == list(range(1, len(_WAYS) + 1))
+        return in_order and all(0 < heir.seconds < _HOLD / 2 for heir in self.heirs)
 
 
 def _report(pipe: int, place: int) -> None:
@@ -48,7 +50,7 @@ def _report(pipe: int, place: int) -> None:
 
 
 def _hold(buffer: DmaBuf, pipe: int) -> None:
-    with buffer.locked(Access.WRITE):
+    with buffer.locked(Access.WRITE, hold=_HOLD):
         _report(pipe, 0)
         while True:
             signal.pause()  # with the lock in hand, until SIGKILL comes

@@ -169,6 +169,7 @@ class _CameraThread:
         self._poller = select.poll()
         self._asked: dict[int, tuple[Slot, int]] = {}  # by fd: slot, since when
         self._exposed: dict[int, tuple[int, int]] = {}  # by slot: frame, since when
+        self._planned = 0  # frames that have been given a slot
         self._next = 0  # frame to be exposed
         self._captured = 0  # frames that the camera has filled
         self._captured_at = 0
@@ -189,6 +190,9 @@ class _CameraThread:
 
     def _ask(self, slot: Slot) -> None:
         """Queue for the slot's frame buffer: behind the CPU, which is behind the engine."""
+        if self._planned == self._frames:
+            return
+        self._planned += 1
         slot.at_camera.request()
         fd = slot.at_camera.fileno()
         self._asked[fd] = slot, time.monotonic_ns()
@@ -198,9 +202,6 @@ class _CameraThread:
         """The buffer is the camera's; queue what comes after it."""
         self._poller.unregister(slot.at_camera.fileno())
         _wait_granted(slot.at_camera)
-        if self._next == self._frames:
-            slot.at_camera.unlock()
-            return
         frame, self._next = self._next, self._next + 1
         now = time.monotonic_ns()
         self._timeline.add(Lane.CAMERA, frame, since, now, waiting=True)
@@ -222,8 +223,7 @@ class _CameraThread:
         self._timeline.add(Lane.CAMERA, frame, max(begin, self._captured_at), now)
         self._captured += 1
         self._captured_at = now
-        if self._next < self._frames:
-            self._ask(slot)
+        self._ask(slot)
 
 
 def locked(rig: Rig, frames: int) -> Run:

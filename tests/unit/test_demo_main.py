@@ -32,3 +32,21 @@ def test_bad_arguments_end_before_anything_is_made(
         main(arguments)
     assert ended.value.code == 2
     assert not list(tmp_path.iterdir())
+
+
+def test_spoilt_result_is_one_line_and_a_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def spoilt(_options: object, problems: list[str]) -> dict[str, object]:
+        problems.append("3 of 10 frames spoilt with locks")
+        return {}
+
+    def fine(*_: object) -> dict[str, object]:
+        return {}
+
+    monkeypatch.setattr("dmabuf_sync.demo.__main__._pipelines", spoilt)
+    monkeypatch.setattr("dmabuf_sync.demo.__main__._deadlock", fine)
+    monkeypatch.setattr("dmabuf_sync.demo.__main__._crash", fine)
+    assert main(["--output", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == "dmabuf_sync.demo: 3 of 10 frames spoilt with locks\n"
+    assert "3 of 10" in (tmp_path / "results.json").read_text()

@@ -8,6 +8,7 @@
 
 #include <linux/dma-buf.h>
 #include <linux/dma-resv.h>
+#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -77,6 +78,14 @@ static inline void vm_flags_clear(struct vm_area_struct *vma, vm_flags_t flags)
 #define dma_buf_assert_held(dmabuf)	((void)(dmabuf))
 #else
 #define dma_buf_assert_held(dmabuf)	dma_resv_assert_held((dmabuf)->resv)
+#endif
+
+/* Newer kernels trace it. */
+#ifndef HAVE_DMA_BUF_FD_INSTALL
+static inline void dma_buf_fd_install(struct dma_buf *dmabuf, int fd)
+{
+	fd_install(fd, dmabuf->file);
+}
 #endif
 
 /* Not for huge pages, and without moving pages out of ZONE_MOVABLE. */

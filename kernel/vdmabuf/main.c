@@ -145,7 +145,7 @@ static long ioctl_alloc(void __user *arg)
 		unreserve_fd(alloc.fd, dmabuf);
 		return -EFAULT;
 	}
-	fd_install(alloc.fd, dmabuf->file);
+	dma_buf_fd_install(dmabuf, alloc.fd);
 	return 0;
 }
 
@@ -182,7 +182,7 @@ static long ioctl_from_memfd(void __user *arg)
 		unreserve_fd(from.fd, dmabuf);
 		return -EFAULT;
 	}
-	fd_install(from.fd, dmabuf->file);
+	dma_buf_fd_install(dmabuf, from.fd);
 	return 0;
 }
 

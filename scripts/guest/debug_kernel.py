@@ -130,6 +130,4 @@ def missing_options(wanted: str, config: str) -> list[str]:
     have = set(config.splitlines())
     # A later line of the fragment overrides an earlier one.
     lines = dict(line.split("=", 1) for line in wanted.splitlines() if line.startswith("CONFIG_"))
-    return [
-        name for name, value in lines.items() if value != "n" and f"{name}={value}" not in have
-    ]
+    return [name for name, value in lines.items() if value != "n" and f"{name}={value}" not in have]

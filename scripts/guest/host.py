@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
+from . import paths
 from .report import SetupError, run, step
 
 # Program to look for: the Debian package that brings it.
@@ -80,10 +81,12 @@ def install(packages: Iterable[str]) -> None:
     except SetupError as error:
         raise SetupError(f"{by_hand} ({error})") from None
     apt = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y"]
+    log = paths.cache() / "apt.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
     with step(f"installing {' '.join(names)}"):
         try:
-            run([*apt, "-o", "Acquire::Retries=3", "update"])
-            run([*apt, "install", "--no-install-recommends", *names])
+            run([*apt, "-o", "Acquire::Retries=3", "update"], log=log)
+            run([*apt, "install", "--no-install-recommends", *names], log=log)
         except SetupError as error:
             raise SetupError(f"{by_hand} (tried: {error})") from None
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from . import host, paths
 from .tree import Tree
@@ -52,15 +53,12 @@ class Sandbox:
             line += ["--setenv", name, value]
         return [*line, "--chdir", self.cwd, *words]
 
-    def run(self, words: Sequence[str], *, stdout: object = None) -> int:
+    def run(self, words: Sequence[str], *, stdout: int | IO[bytes] | None = None) -> int:
         """Run `words` in here and return their exit status.
 
         Their standard output goes to standard error unless another file is given.
         """
         host.require(host.SANDBOX)
+        line = self.command(words)
         out = sys.stderr if stdout is None else stdout
-        return subprocess.run(
-            self.command(words),
-            stdin=subprocess.DEVNULL,
-            stdout=out,  # type: ignore[call-overload]
-        ).returncode
+        return subprocess.run(line, stdin=subprocess.DEVNULL, stdout=out).returncode

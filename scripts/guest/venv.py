@@ -30,4 +30,3 @@ def get(name: str) -> Path:
 
     # Only `python -m NAME` is used of it: scripts in bin/ name the folder it was made in.
     return paths.make_once(folder, make) / "bin" / "python"
-

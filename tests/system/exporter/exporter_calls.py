@@ -65,7 +65,7 @@ def from_memfd(device: int, memfd: int, offset: int = 0, size: int = SIZE, **fie
 def refused(number: int) -> Iterator[None]:
     """The body fails with this errno and changes nothing."""
     before = state()
-    with pytest.raises(OSError) as info:  # noqa: PT011
+    with pytest.raises(OSError) as info:
         yield
     assert errno.errorcode[info.value.errno or 0] == errno.errorcode[number]
     assert state() == before

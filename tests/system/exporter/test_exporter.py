@@ -23,7 +23,6 @@ from exporter_calls import (
     closing,
     from_memfd,
     memfd_of,
-    page_numbers,
     refused,
     request,
 )
@@ -172,15 +171,13 @@ def test_answer_cannot_be_written(device: int, memfd: int, kind: str) -> None:
     if kind == "from_memfd":
         fields["memfd"] = memfd
     made = request(kind, **fields)
-    with mmap.mmap(-1, PAGE) as page:
-        page[: ffi.sizeof(made[0])] = bytes(ffi.buffer(made))
-        view = ctypes.c_char.from_buffer(page)
-        address = ctypes.addressof(view)
-        assert LIBC.mprotect(ctypes.c_void_p(address), PAGE, mmap.PROT_READ) == 0
-        for _ in range(100):
-            with refused(errno.EFAULT):
-                raw_ioctl(device, getattr(lib, f"VDMABUF_IOC_{kind.upper()}"), address)
-        del view
+    page = mmap.mmap(-1, PAGE)
+    page[: ffi.sizeof(made[0])] = bytes(ffi.buffer(made))
+    address = ctypes.addressof(ctypes.c_char.from_buffer(page))
+    assert LIBC.mprotect(ctypes.c_void_p(address), PAGE, mmap.PROT_READ) == 0
+    for _ in range(100):
+        with refused(errno.EFAULT):
+            raw_ioctl(device, getattr(lib, f"VDMABUF_IOC_{kind.upper()}"), address)
 
 
 def test_no_file_descriptor_left(device: int, memfd: int) -> None:

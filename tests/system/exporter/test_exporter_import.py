@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""dma-bufs of vdmabuf in the hands of a device: vgem, which maps what it imports until it closes it.
+"""dma-bufs of vdmabuf in the hands of a device: vgem, which maps them until it closes them.
 
 The counters tell which mappings are synchronised; whose bytes arrive where is for a device that
 moves some. Newer kernels' vgem attaches only, and maps when it has a reason to, which is never.
@@ -162,7 +162,7 @@ def test_import_of_a_killed_process(device: int) -> None:
 def test_begin_waits_for_the_device(device: int, vgem: Vgem) -> None:
     """Bytes move only when the fence has signalled; a signal interrupts, nothing has begun."""
 
-    class Enough(Exception):  # noqa: N818
+    class Enough(Exception):
         pass
 
     def enough(number: int, frame: FrameType | None) -> None:

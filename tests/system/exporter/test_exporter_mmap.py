@@ -8,7 +8,6 @@ import errno
 import mmap
 import os
 
-import pytest
 from exporter_calls import (
     LIBC,
     PAGE,
@@ -79,7 +78,12 @@ def test_mmap_part(device: int) -> None:
 
 def test_mmap_outside(device: int) -> None:
     with closing(alloc(device)) as fd:
-        for size, offset in ((SIZE + PAGE, 0), (PAGE, SIZE), (2 * PAGE, SIZE - PAGE), (PAGE, 2**62)):
+        for size, offset in (
+            (SIZE + PAGE, 0),
+            (PAGE, SIZE),
+            (2 * PAGE, SIZE - PAGE),
+            (PAGE, 2**62),
+        ):
             with refused(errno.EINVAL):
                 Mapping(fd, size, mmap.PROT_READ, mmap.MAP_SHARED, offset)
         part = Mapping(fd, PAGE, READ_WRITE, mmap.MAP_SHARED, 3 * PAGE)

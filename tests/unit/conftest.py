@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: MIT
+"""Lets the unit tests import the library and the guest's scripts from this checkout."""
+
+import sys
+from pathlib import Path
+
+for _folder in ("scripts", "python"):
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / _folder))

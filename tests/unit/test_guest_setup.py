@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: MIT
+"""What the guest's set-up works out before it touches the network: mirrors, keys, packages."""
+
+import os
+import subprocess
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from guest import debug_kernel, host, kernels, mirrors, paths, tree
+from guest.report import SetupError
+
+APT = """\
+'http://mirror.example/debian/dists/bookworm/InRelease' mirror_bookworm_InRelease 0
+'http://mirror.example/debian/dists/bookworm-updates/InRelease' mirror_updates_InRelease 0
+'http://mirror.example/debian-security/dists/bookworm-security/InRelease' security_InRelease 0
+'http://mirror.example/debian/dists/bookworm/main/binary-amd64/Packages.xz' packages 0
+"""
+VENDOR = "'https://vendor.example/linux/debian/dists/bookworm/InRelease' vendor_InRelease 0\n"
+
+
+def test_mirrors_are_apts_own() -> None:
+    found = mirrors.parse(APT)
+    assert found == mirrors.Mirrors(
+        "http://mirror.example/debian", "http://mirror.example/debian-security"
+    )
+
+
+@pytest.mark.parametrize("text", [VENDOR + APT, APT + VENDOR])
+def test_a_vendor_with_debians_suite_names_is_no_mirror(text: str) -> None:
+    found = mirrors.parse(text)
+    assert found is not None
+    assert found.main == "http://mirror.example/debian"
+
+
+def test_without_debian_there_is_no_mirror() -> None:
+    assert mirrors.parse("'http://mirror.example/ubuntu/dists/noble/InRelease' x 0\n") is None
+
+
+def test_sources_name_security_only_where_there_is_one() -> None:
+    with_security = mirrors.Mirrors("http://a/debian", "http://a/debian-security")
+    assert with_security.sources("trixie", ("trixie-backports",)) == [
+        "deb http://a/debian trixie main",
+        "deb http://a/debian trixie-updates main",
+        "deb http://a/debian trixie-backports main",
+        "deb http://a/debian-security trixie-security main",
+    ]
+    assert len(mirrors.Mirrors("http://a/debian", None).sources("trixie")) == 2
+
+
+def test_a_named_mirror_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEBIAN_MIRROR", "http://named.example/debian")
+    monkeypatch.delenv("DEBIAN_SECURITY_MIRROR", raising=False)
+    assert mirrors.find() == mirrors.Mirrors("http://named.example/debian", None)
+
+
+def test_the_key_of_a_tree_covers_what_it_contains() -> None:
+    recipe = kernels.RECIPES["6.12"]
+    assert recipe.key() == replace(recipe, packages=tuple(reversed(recipe.packages))).key()
+    others = [
+        replace(recipe, suite="bookworm"),
+        replace(recipe, packages=recipe.packages[1:]),
+        replace(recipe, extra_suites=("trixie-backports",)),
+        replace(recipe, image=False),
+    ]
+    assert len({recipe.key(), *(other.key() for other in others)}) == len(others) + 1
+
+
+def test_a_tree_with_two_kernels_is_refused(tmp_path: Path) -> None:
+    for release in ("6.12.1", "6.12.2"):
+        (tmp_path / "root/usr/lib/modules" / release).mkdir(parents=True)
+    with pytest.raises(SetupError, match="2 kernels"):
+        tree.Tree(tmp_path).release()
+
+
+def test_an_unknown_kernel_is_named() -> None:
+    with pytest.raises(SetupError, match=r"KERNEL=5\.4 is none of 6\.1 6\.12 7\.2 lockdep kasan"):
+        kernels.get("5.4")
+
+
+def test_make_once_leaves_nothing_half_made(tmp_path: Path) -> None:
+    folder = tmp_path / "thing"
+
+    def fail(aside: Path) -> None:
+        (aside / "part").touch()
+        raise SetupError("no")
+
+    with pytest.raises(SetupError):
+        paths.make_once(folder, fail)
+    assert not folder.exists()
+    assert not list(tmp_path.glob(".thing.new-*"))
+
+
+def test_make_once_removes_what_a_killed_maker_left(tmp_path: Path) -> None:
+    leftover = tmp_path / ".thing.new-abc"
+    leftover.mkdir()
+    paths.make_once(tmp_path / "thing", lambda aside: None)
+    assert not leftover.exists()
+
+
+def test_make_once_makes_once_for_several(tmp_path: Path) -> None:
+    made = []
+
+    def make(aside: Path) -> None:
+        made.append(aside)
+        (aside / "whole").touch()
+
+    folder = tmp_path / "thing"
+    threads = [threading.Thread(target=paths.make_once, args=(folder, make)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1
+    assert (folder / "whole").exists()
+
+
+def test_missing_programs_are_named_by_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "SYSTEM_PATH", ())
+    monkeypatch.setenv("PATH", str(tmp_path))
+    program = tmp_path / "bwrap"
+    program.touch(mode=0o755)
+    assert host.missing(host.SANDBOX) == []
+    assert host.missing({"qemu-system-x86_64": "qemu-system-x86"}) == ["qemu-system-x86"]
+
+
+def test_without_root_and_sudo_one_line_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "apt-get").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(SetupError) as caught:
+        host.install(["b", "a", "b"])
+    wanted = "missing on this machine: apt-get install a b (neither root nor sudo)"
+    assert str(caught.value) == wanted
+
+
+def test_install_asks_apt_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[list[str]] = []
+    monkeypatch.setattr(host, "apt_prefix", list)
+    monkeypatch.setattr(host, "run", lambda command, log: calls.append(list(command)))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    host.install([])
+    assert calls == []
+    host.install(["b", "a"])
+    assert [call[-1] for call in calls] == ["update", "b"]
+    assert all("DEBIAN_FRONTEND=noninteractive" in call for call in calls)
+
+
+def test_unmet_kernel_options_are_found() -> None:
+    wanted = "# why\nCONFIG_A=y\nCONFIG_B=m\nCONFIG_C=n\nCONFIG_D=y\nCONFIG_D=m\n"
+    config = "CONFIG_A=y\nCONFIG_B=y\n# CONFIG_C is not set\nCONFIG_D=m\n"
+    assert debug_kernel.missing_options(wanted, config) == ["CONFIG_B"]
+
+
+@pytest.mark.parametrize("kind", debug_kernel.KINDS)
+def test_every_debug_kernel_has_its_configuration(kind: str) -> None:
+    text = (debug_kernel.CONFIGS / f"{kind}.config").read_text()
+    assert f'CONFIG_LOCALVERSION="-{kind}"' in text
+
+
+def test_the_udev_stand_in_is_a_valid_script() -> None:
+    subprocess.run(["sh", "-n", str(tree.STAND_IN)], check=True)

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: MIT
+"""How a guest is described to virtme-ng and QEMU, and how a QEMU process is looked after."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from guest import __main__ as command_line
+from guest import kernels, paths, qemu, vm
+from guest.report import SetupError
+from guest.tree import Tree
+
+ROOT = paths.ROOT
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> kernels.Kernel:
+    return kernels.Kernel("6.12", Tree(tmp_path), "6.12.1", tmp_path / "vmlinuz", "/headers")
+
+
+def options(kernel: kernels.Kernel, session: vm.Session, *, kvm: bool = False) -> list[str]:
+    return vm.virtme_options(kernel, session, Path("/work"), Path("/console.log"), kvm=kvm)
+
+
+def test_defaults() -> None:
+    session = command_line.session("vm", {"CMD": "true"})
+    assert (session.command, session.cpus, session.icount) == ("true", 2, False)
+    assert session.modules == ("dmabuf_sync", "vdmabuf", "vblit")
+    assert session.timeout == 600
+    assert command_line.session("test", {}).timeout > 600
+
+
+def test_variables_shape_the_session() -> None:
+    variables = {
+        "CMD": "x",
+        "SHARE": "some/where",
+        "APPEND": "swiotlb=force a='b c'",
+        "CPUS": "4",
+        "ICOUNT": "1",
+        "TIMEOUT": "20",
+        "MODULES": "dmabuf_sync",
+    }
+    session = command_line.session("vm", variables)
+    assert session.share == Path.cwd() / "some/where"
+    assert session.append == ["swiotlb=force", "a=b c"]
+    assert (session.cpus, session.icount, session.timeout) == (4, True, 20)
+    assert session.modules == ["dmabuf_sync"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("CPUS", "0"), ("CPUS", "-1"), ("CPUS", "two"), ("TIMEOUT", "1.5"), ("APPEND", "a='b")],
+)
+def test_malformed_variables_are_one_line(name: str, value: str) -> None:
+    with pytest.raises(SetupError):
+        command_line.session("vm", {"CMD": "x", name: value})
+
+
+def test_vm_needs_a_command() -> None:
+    with pytest.raises(SetupError, match="nothing to run"):
+        command_line.run("vm", {})
+
+
+def test_tcg_unless_kvm_works(kernel: kernels.Kernel) -> None:
+    session = vm.Session("true")
+    assert "--disable-kvm" in options(kernel, session)
+    assert "tcg,thread=multi" in options(kernel, session)
+    assert "--disable-kvm" not in options(kernel, session, kvm=True)
+    assert "-accel" not in options(kernel, session, kvm=True)
+
+
+def test_icount_means_tcg_and_one_cpu(kernel: kernels.Kernel) -> None:
+    words = options(kernel, vm.Session("true", icount=True, cpus=4), kvm=True)
+    assert "--disable-kvm" in words
+    assert words[words.index("--cpus") + 1] == "1"
+    assert words[words.index("-icount") + 1] == "shift=1,sleep=off"
+
+
+def test_append_comes_after_our_own_options(kernel: kernels.Kernel) -> None:
+    words = options(kernel, vm.Session("true", append=["panic=5"]))
+    added = [words[index + 1] for index, word in enumerate(words) if word == "--kopt"]
+    assert added.index("panic=5") > added.index("panic=-1")
+    assert words.index("--qemu-opts") > words.index("panic=5")
+
+
+def test_a_share_is_read_only(kernel: kernels.Kernel) -> None:
+    words = options(kernel, vm.Session("true", share=Path("/a,b")))
+    exports = {word.split(",")[1]: word for word in words if word.startswith("local,")}
+    assert exports["id=share"].endswith("readonly=on")
+    assert "path=/a,,b," in exports["id=share"]
+    assert not exports["id=project"].endswith("readonly=on")
+
+
+@pytest.mark.parametrize("share", [ROOT, ROOT.parent, ROOT / "docs", Path("/elsewhere")])
+def test_the_project_stays_writable_beside_any_share(share: Path) -> None:
+    mounts = vm.mounts(vm.Session("true", share=share))
+    seen: dict[Path, str] = {}
+    for _, access, path in mounts:  # a mount hides what was mounted below it
+        seen = {other: how for other, how in seen.items() if path not in (other, *other.parents)}
+        seen[path] = access
+    assert seen[ROOT] == "rw"
+    assert share == ROOT or seen[share] == "ro" or share in ROOT.parents
+
+
+def test_the_start_script_keeps_any_command_as_it_is(tmp_path: Path) -> None:
+    command = """printf '%s\\n' "a  b" '$HOME' "$VALUE" `echo c`; exit 7"""
+    session = vm.Session(command, env={"VALUE": "it's"})
+    script = vm.start_script("6.12", session, ["dmabuf_sync", "vblit"])
+    head = script[: script.index("fail() {")]
+    show = 'printf "%s\\n" "$modules" "$DMABUF_SYNC_KERNEL" "$project"; sh -c "$command"'
+    result = subprocess.run(["sh", "-c", head + show], capture_output=True, text=True)
+    assert result.returncode == 7
+    assert result.stdout.splitlines() == [
+        "dmabuf_sync vblit",
+        "6.12",
+        str(ROOT),
+        "a  b",
+        "$HOME",
+        "it's",
+        "c",
+    ]
+
+
+def test_the_shell_scripts_parse() -> None:
+    for script in Path(vm.START).parent.glob("*.sh"):
+        subprocess.run(["sh", "-n", str(script)], check=True)
+
+
+def test_kvm_needs_the_cpu_flag(tmp_path: Path) -> None:
+    info = tmp_path / "cpuinfo"
+    info.write_text("flags\t\t: fpu vmx_not sse\n")
+    assert not qemu.has_kvm(info, Path("/dev/null"))
+    info.write_text("flags\t\t: fpu svm sse\n")
+    assert qemu.has_kvm(info, Path("/dev/null"))
+    assert not qemu.has_kvm(info, tmp_path / "kvm")
+
+
+@pytest.mark.parametrize("text", ["0", "3\n", "137\n"])
+def test_the_status_is_read_from_its_channel(tmp_path: Path, text: str) -> None:
+    (tmp_path / "status").write_text(text)
+    assert vm.read_status(tmp_path / "status") == int(text)
+
+
+@pytest.mark.parametrize("text", ["", "-1\n", None])
+def test_no_status_means_the_guest_was_lost(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "status").write_text(text)
+    with pytest.raises(qemu.Lost):
+        vm.read_status(tmp_path / "status")
+
+
+def test_output_is_passed_on_apart() -> None:
+    script = "from guest import qemu; qemu.run(['sh', '-c', 'echo out; echo err >&2'], 10)"
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT / "scripts"
+    )
+    assert (result.stdout, result.stderr) == ("out\n", "err\n")
+
+
+def gone(pid: int) -> bool:
+    """Wait for a process to go."""
+    for _ in range(100):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_guest_that_hangs_is_killed(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    start = time.monotonic()
+    with pytest.raises(qemu.Lost, match=r"timed out after 0\.5 s"):
+        qemu.run(["sh", "-c", f"echo $$ >{shlex.quote(str(pid))}; exec sleep 60"], 0.5)
+    assert time.monotonic() - start < 10
+    assert gone(int(pid.read_text()))
+
+
+def test_a_failing_qemu_is_a_lost_guest() -> None:
+    with pytest.raises(qemu.Lost, match="status 3"):
+        qemu.run(["sh", "-c", "exit 3"], 10)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_no_guest_outlives_its_maker(tmp_path: Path, number: int) -> None:
+    pid = tmp_path / "pid"
+    command = f"echo $$ >{shlex.quote(str(pid))}; echo up; exec sleep 60"
+    script = (
+        "import signal, sys; from guest import qemu;"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(1));"
+        f"qemu.run(['sh', '-c', {command!r}], 60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=ROOT / "scripts",
+    ) as maker:
+        assert maker.stdout
+        assert maker.stdout.readline() == b"up\n"
+        os.kill(maker.pid, number)
+        maker.wait(10)
+    assert gone(int(pid.read_text()))
+
+
+def test_two_guests_write_two_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "BUILD", tmp_path)
+    with vm.console_log("console", "6.12") as first:
+        first.write_text("first")
+        with vm.console_log("console", "6.12") as second:
+            assert first.name == "console-6.12.log"
+            assert second.name == "console-6.12.2.log"
+    assert first.read_text() == "first"
+    with vm.console_log("console", "6.12") as third:
+        assert third == first
+        assert third.read_text() == ""

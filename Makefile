@@ -43,6 +43,9 @@ vm-status: python
 	@mkdir -p build
 	$(GUEST) vm; echo $$? >$(STATUS_FILE)
 
+test-slow: python ## run the system tests that take minutes
+	@$(MAKE) --no-print-directory vm TIMEOUT=7200 CMD='python3 -m pytest -m slow tests/system'
+
 test-matrix: python ## run the system tests on 6.1, 6.12 and 7.2
 	$(GUEST) test-matrix
 

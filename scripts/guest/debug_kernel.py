@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import paths, tree
-from .report import SetupError, run, step
+from .report import SetupError, run, step, tail
 from .sandbox import Sandbox
 
 KINDS = ("lockdep", "kasan")
@@ -112,6 +113,7 @@ def build(kernel: DebugKernel, configs: list[Path]) -> None:
     with log.open("wb") as file:
         status = builder.run(["sh", "-ec", f"exec 2>&1; {script}"], stdout=file)
     if status:
+        sys.stderr.writelines(tail(log, 30))
         kept = paths.cache() / "kernel-build.log"
         shutil.copy(log, kept)
         raise SetupError(f"the kernel does not build: see {kept}")

@@ -21,6 +21,8 @@ TREE = {
     "tar": "tar",
     "xz": "xz-utils",
 }
+if os.geteuid() != 0:
+    TREE["newuidmap"] = "uidmap"  # mmdebstrap's user namespaces
 SANDBOX = {"bwrap": "bubblewrap"}
 MACHINE = {
     "qemu-system-x86_64": "qemu-system-x86",

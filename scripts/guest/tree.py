@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import host, mirrors, paths
-from .report import SetupError, run, step
+from .report import SetupError, run, step, tail
 
 # Part of the key of every tree: count it up when make() changes what comes out.
 VERSION = 1
@@ -159,9 +160,10 @@ def unpack(recipe: Recipe, sources: list[str], root: Path) -> None:
             maker.stdout.close()
         status = maker.wait()
     if status or extractor.returncode:
+        sys.stderr.writelines(tail(log, 10))
         kept = paths.cache() / "mmdebstrap.log"
         shutil.copy(log, kept)
-        raise SetupError(f"mmdebstrap failed with status {status}: see {kept}")
+        raise SetupError(f"mmdebstrap failed: see {kept}")
 
 
 def unpack_modules(tree: Tree) -> None:

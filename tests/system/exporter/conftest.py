@@ -9,9 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 from exporter_calls import RDWR, closing, memfd_of, page_numbers, state
+from importer import Vgem
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def device() -> Iterator[int]:
     """/dev/vdmabuf."""
     with closing(os.open("/dev/vdmabuf", RDWR)) as fd:
@@ -31,3 +32,10 @@ def _nothing_left(device: int) -> Iterator[None]:
     before = state()
     yield
     assert state() == before
+
+
+@pytest.fixture
+def vgem() -> Iterator[Vgem]:
+    card = Vgem()
+    yield card
+    os.close(card.fd)

@@ -148,7 +148,7 @@ def test_name_without_an_end(device: int) -> None:
 def test_unknown_number(device: int) -> None:
     known = (lib.VDMABUF_IOC_QUERY, lib.VDMABUF_IOC_ALLOC, lib.VDMABUF_IOC_FROM_MEMFD)
     others = [number ^ change for number in known for change in (1 << 16, 1 << 30, 1 << 31)]
-    others += [known[0] & ~0xFF | nr for nr in range(256) if nr != known[0] & 0xFF]
+    others += [known[0] & ~0xFF | nr for nr in (0, 1, *range(0x3F, 0x51), 0xFF)]
     for number in set(others) - set(known):
         with refused(errno.ENOTTY):
             fcntl.ioctl(device, number, bytearray(256))
@@ -175,7 +175,7 @@ def test_answer_cannot_be_written(device: int, memfd: int, kind: str) -> None:
     page[: ffi.sizeof(made[0])] = bytes(ffi.buffer(made))
     address = ctypes.addressof(ctypes.c_char.from_buffer(page))
     assert LIBC.mprotect(ctypes.c_void_p(address), PAGE, mmap.PROT_READ) == 0
-    for _ in range(100):
+    for _ in range(10):
         with refused(errno.EFAULT):
             raw_ioctl(device, getattr(lib, f"VDMABUF_IOC_{kind.upper()}"), address)
 
@@ -214,7 +214,7 @@ def test_zeroed(device: int) -> None:
     """Also pages that have just been given back by another buffer."""
     for _ in range(5):
         with closing(alloc(device, 4 << 20)) as fd, mmap.mmap(fd, 4 << 20) as m:
-            assert not any(memoryview(m).cast("Q"))
+            assert m[:] == bytes(len(m))
             m[:] = b"\xff" * len(m)
 
 

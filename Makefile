@@ -8,8 +8,7 @@
 
 KDIR ?= /lib/modules/$(shell uname -r)/build
 PYTHON ?= python3
-GUEST = @PYTHONPATH=$(CURDIR)/scripts PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m guest
-
+GUEST = PYTHONPATH=$(CURDIR)/scripts PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m guest
 STATUS_FILE := build/.status-$(shell echo $$PPID)
 
 # The command reaches the guest as it was typed; $$, as other makefiles need it, is taken for $.
@@ -28,10 +27,10 @@ modules: ## build the modules for KDIR, or else for the running kernel (the defa
 	$(MAKE) -C $(KDIR) M=$(CURDIR) modules
 
 run: python ## do the main job in the guest; pictures go to build/
-	$(GUEST) run
+	@$(GUEST) run
 
 test: python ## run the unit tests here and the system tests in the guest
-	$(GUEST) test
+	@$(GUEST) test
 
 # make ends with status 2 whatever the recipe's was, so here a function of our own ends it; without
 # that function the recipe fails as usual, and the status is in make's last line.
@@ -41,19 +40,19 @@ vm: vm-status ## run CMD='...' in the guest and end with its status; SHARE=folde
 
 vm-status: python
 	@mkdir -p build
-	$(GUEST) vm; echo $$? >$(STATUS_FILE)
+	@$(GUEST) vm; echo $$? >$(STATUS_FILE)
 
 test-slow: python ## run the system tests that take minutes
 	@$(MAKE) --no-print-directory vm TIMEOUT=7200 CMD='python3 -m pytest -m slow tests/system'
 
 test-matrix: python ## run the system tests on 6.1, 6.12 and 7.2
-	$(GUEST) test-matrix
+	@$(GUEST) test-matrix
 
 test-debug: python ## run the system tests on kernels that check locking and memory
-	$(GUEST) test-debug
+	@$(GUEST) test-debug
 
 lint: python ## check the style of the Python and the kernel part
-	$(GUEST) lint
+	@$(GUEST) lint
 
 clean: ## remove what was built in this folder
 	@if test -e $(KDIR)/Makefile; then $(MAKE) -C $(KDIR) M=$(CURDIR) clean; fi

@@ -2,7 +2,7 @@
 /*
  * A function for GNU make: $(end-with N) ends make with status N. By itself make ends with
  * status 2 whatever a recipe's status was, but `make vm` has to end with its command's.
- * scripts/guest/make_status.py compiles it, the Makefile loads it.
+ * scripts/guest/build.py compiles it, the Makefile loads it.
  */
 #include <gnumake.h>
 #include <stdio.h>

@@ -89,7 +89,7 @@ def make_status(kernel: Kernel) -> None:
         words = ["gcc", "-shared", "-fPIC", "-O2", "-Wall", str(source), "-o", str(library)]
         Sandbox(kernel.base, writable=[paths.BUILD]).run(words)
 
-    when_changed(paths.BUILD / ".make-status", paths.digest(source.read_text()), make, [])
+    when_changed(paths.BUILD / ".make-status", paths.digest(source.read_text()), make, [library])
 
 
 def when_changed(stamp: Path, key: str, make: Callable[[], None], made: Sequence[Path]) -> None:

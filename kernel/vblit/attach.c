@@ -2,7 +2,9 @@
 /*
  * vblit: dma-bufs as the device sees them.
  */
+#include <linux/dma-direct.h>
 #include <linux/dma-mapping.h>
+#include <linux/mm.h>
 #include <linux/slab.h>
 
 #include "vblit.h"
@@ -62,6 +64,7 @@ struct vblit_attachment *vblit_attach(struct vblit_device *vdev, struct dma_buf 
 		goto unlock;
 	}
 	get_dma_buf(dmabuf);
+	mutex_init(&attachment->lock);
 	attachment->dmabuf = dmabuf;
 	attachment->users = 1;
 	list_add(&attachment->node, &vdev->attachments);
@@ -86,7 +89,28 @@ void vblit_detach(struct vblit_device *vdev, struct vblit_attachment *attachment
 	dma_buf_detach(attachment->dmabuf, attachment->attach);
 	mutex_unlock(&vdev->attach_lock);
 	dma_buf_put(attachment->dmabuf);
+	mutex_destroy(&attachment->lock);
 	kfree(attachment);
+}
+
+/* The engine goes where the addresses lead: they have to be memory, and enough of it. */
+static int check_mapping(struct vblit_device *vdev, struct sg_table *sgt, size_t size)
+{
+	struct scatterlist *sg;
+	unsigned int i;
+	u64 length = 0;
+
+	for_each_sgtable_dma_sg(sgt, sg, i) {
+		phys_addr_t first = dma_to_phys(vdev->dev, sg_dma_address(sg));
+
+		if (!sg_dma_len(sg))
+			continue;
+		if (!pfn_valid(PHYS_PFN(first)) ||
+		    !pfn_valid(PHYS_PFN(first + sg_dma_len(sg) - 1)))
+			return -EFAULT;
+		length += sg_dma_len(sg);
+	}
+	return length < size ? -EINVAL : 0;
 }
 
 /**
@@ -94,40 +118,46 @@ void vblit_detach(struct vblit_device *vdev, struct vblit_attachment *attachment
  * @vdev: device
  * @attachment: attachment
  *
- * Returns: 0 or what the exporter says.
+ * Returns: 0; -EFAULT it is not memory that the engine can reach; -EINVAL less
+ * than the whole buffer; what the exporter says.
  */
 int vblit_map(struct vblit_device *vdev, struct vblit_attachment *attachment)
 {
 	struct sg_table *sgt;
 	int err = 0;
 
-	mutex_lock(&vdev->attach_lock);
+	mutex_lock(&attachment->lock);
 	if (!attachment->mapped) {
 		sgt = dma_buf_map_attachment_unlocked(attachment->attach, DMA_BIDIRECTIONAL);
 		if (IS_ERR(sgt)) {
 			err = PTR_ERR(sgt);
 			goto unlock;
 		}
+		err = check_mapping(vdev, sgt, attachment->dmabuf->size);
+		if (err) {
+			dma_buf_unmap_attachment_unlocked(attachment->attach, sgt,
+							  DMA_BIDIRECTIONAL);
+			goto unlock;
+		}
 		attachment->sgt = sgt;
 	}
 	attachment->mapped++;
 unlock:
-	mutex_unlock(&vdev->attach_lock);
+	mutex_unlock(&attachment->lock);
 	return err;
 }
 
 /**
  * vblit_unmap - undo vblit_map()
- * @vdev: device
  * @attachment: attachment
  */
-void vblit_unmap(struct vblit_device *vdev, struct vblit_attachment *attachment)
+void vblit_unmap(struct vblit_attachment *attachment)
 {
-	mutex_lock(&vdev->attach_lock);
+	mutex_lock(&attachment->lock);
 	if (!--attachment->mapped) {
 		dma_buf_unmap_attachment_unlocked(attachment->attach, attachment->sgt,
 						  DMA_BIDIRECTIONAL);
 		attachment->sgt = NULL;
 	}
-	mutex_unlock(&vdev->attach_lock);
+	mutex_unlock(&attachment->lock);
 }

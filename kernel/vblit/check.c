@@ -3,6 +3,7 @@
  * vblit: is an operation one that the engine can do? Nothing is done before
  * all operations of a job have been checked.
  */
+#include <linux/math64.h>
 #include <linux/overflow.h>
 #include <linux/string.h>
 
@@ -50,7 +51,23 @@ static bool segments_overlap(u64 a, u64 a_length, u64 b, u64 b_length)
 	return a < b + b_length && b < a + a_length;
 }
 
-/* Both have been checked and are in the same buffer. */
+/*
+ * Rows at the same distance from each other: row i of @low and row j of @high,
+ * which starts @distance behind it, can only meet if i - j is one of two numbers.
+ */
+static bool rows_overlap(const struct vblit_rect *low, const struct vblit_rect *high, u64 distance)
+{
+	u64 rows = div_u64(distance, low->pitch), rest = distance - rows * low->pitch;
+
+	return (rest < (u64)low->width * low->bytes_per_pixel && rows < low->height) ||
+	       (low->pitch - rest < (u64)high->width * high->bytes_per_pixel &&
+		rows + 1 < low->height);
+}
+
+/*
+ * Both have been checked and are in the same buffer. What lies between the rows
+ * counts as well if their pitches differ.
+ */
 static bool rects_overlap(const struct vblit_rect *a, const struct vblit_rect *b)
 {
 	u64 a_start, a_end, b_start, b_end;
@@ -59,12 +76,10 @@ static bool rects_overlap(const struct vblit_rect *a, const struct vblit_rect *b
 	rect_span(b, &b_start, &b_end);
 	if (!segments_overlap(a_start, a_end - a_start, b_start, b_end - b_start))
 		return false;
-	/* Side by side in one picture: their rows alternate, their bytes do not meet. */
-	if (a->offset == b->offset && a->pitch == b->pitch &&
-	    a->bytes_per_pixel == b->bytes_per_pixel)
-		return segments_overlap(a->x, a->width, b->x, b->width) &&
-		       segments_overlap(a->y, a->height, b->y, b->height);
-	return true;
+	if (a->pitch != b->pitch)
+		return true;
+	return a_start <= b_start ? rows_overlap(a, b, b_start - a_start) :
+				    rows_overlap(b, a, a_start - b_start);
 }
 
 static int check_fill(const struct vblit_op *op, u64 dst_size)

@@ -47,16 +47,23 @@ MODULE_PARM_DESC(bytes_per_second, "bytes that the engine writes in a second; 0,
 module_param_cb(fault, &fault_ops, &fault, 0644);
 MODULE_PARM_DESC(fault, "jobs that start from now on: 0 work, 1 hang until the watchdog stops them, 2 end with EIO");
 
+/* Most that is written between two looks at the clock and at vblit_job.stopped. */
+#define MAX_CHUNK ((u64)64 * 1024)
+
 /**
  * struct run - a job being executed
  * @job: the job
- * @began: when
+ * @speed: bytes_per_second at the last look
+ * @began: when it became @speed
  * @written: bytes since then
+ * @chunk: bytes until the next look
  */
 struct run {
 	struct vblit_job *job;
+	unsigned long speed;
 	ktime_t began;
 	u64 written;
+	u64 chunk;
 };
 
 /**
@@ -128,10 +135,8 @@ static void copy_bytes(struct cursor *dst, u64 dst_offset, struct cursor *src, u
 
 /* @phase: which byte of the pixel the first one is. */
 static void fill_bytes(struct cursor *dst, u64 offset, u64 length, u32 color,
-		       unsigned int bytes_per_pixel)
+		       unsigned int bytes_per_pixel, unsigned int phase)
 {
-	unsigned int phase = 0;
-
 	while (length) {
 		size_t part = min_t(u64, length, PAGE_SIZE), i;
 		u8 *to = map_phys(cursor_seek(dst, offset, &part));
@@ -157,34 +162,65 @@ static bool stopped(struct vblit_job *job)
 }
 
 /* Take the time that the bytes written so far take. False if told to stop. */
-static bool pace(struct run *run, u64 bytes)
+static bool pace(struct run *run)
 {
 	unsigned long speed = READ_ONCE(bytes_per_second);
 	struct vblit_device *vdev = run->job->vdev;
 	ktime_t due;
 	s64 left;
 
-	run->written += bytes;
-	if (!speed)
-		return !stopped(run->job);
-	due = ktime_add_ns(run->began, mul_u64_u64_div_u64(run->written, NSEC_PER_SEC, speed));
-	left = ktime_to_ns(ktime_sub(due, ktime_get()));
-	if (left > 0)
-		wait_event_hrtimeout(vdev->engine_wait, stopped(run->job), ns_to_ktime(left));
+	cond_resched();
+	if (run->speed) {
+		due = ktime_add_ns(run->began, mul_u64_u64_div_u64(run->written, NSEC_PER_SEC,
+								   run->speed));
+		left = ktime_to_ns(ktime_sub(due, ktime_get()));
+		if (left > 0)
+			wait_event_hrtimeout(vdev->engine_wait, stopped(run->job),
+					     ns_to_ktime(left));
+	}
+	if (speed != run->speed) {
+		run->speed = speed;
+		run->began = ktime_get();
+		run->written = 0;
+	}
+	/* At a low speed a hundred looks a second, so that a new one counts soon. */
+	run->chunk = speed ? clamp_t(u64, speed / 100, 1, MAX_CHUNK) : MAX_CHUNK;
 	return !stopped(run->job);
 }
 
-#define CHUNK ((u64)64 * 1024)
-
-static bool run_copy(struct run *run, const struct vblit_step *step, struct cursor *dst,
-		     struct cursor *src)
+static bool account(struct run *run, u64 bytes)
 {
-	u64 done = 0, part;
+	run->written += bytes;
+	run->chunk -= bytes;
+	return run->chunk || pace(run);
+}
 
-	for (; done < step->op.length; done += part) {
-		part = min(step->op.length - done, CHUNK);
-		copy_bytes(dst, step->op.dst.offset + done, src, step->op.src.offset + done, part);
-		if (!pace(run, part))
+/* A COPY, or a row of a rectangle. */
+static bool run_bytes(struct run *run, struct cursor *dst, u64 to, struct cursor *src, u64 from,
+		      u64 length)
+{
+	u64 done, part;
+
+	for (done = 0; done < length; done += part) {
+		part = min(length - done, run->chunk);
+		copy_bytes(dst, to + done, src, from + done, part);
+		if (!account(run, part))
+			return false;
+	}
+	return true;
+}
+
+static bool run_fill(struct run *run, struct cursor *dst, u64 to, u64 length, u32 color,
+		     unsigned int bytes_per_pixel)
+{
+	u64 done, part;
+	u32 phase = 0;
+
+	for (done = 0; done < length; done += part) {
+		part = min(length - done, run->chunk);
+		fill_bytes(dst, to + done, part, color, bytes_per_pixel, phase);
+		phase = (phase + (u32)part) % bytes_per_pixel;
+		if (!account(run, part))
 			return false;
 	}
 	return true;
@@ -201,24 +237,21 @@ static bool run_rect(struct run *run, const struct vblit_step *step, struct curs
 		     struct cursor *src)
 {
 	const struct vblit_rect *to = &step->op.dst;
-	u64 length = (u64)to->width * to->bytes_per_pixel, since_pace = 0;
+	u64 length = (u64)to->width * to->bytes_per_pixel;
+	bool go_on = true;
 	u32 row;
 
-	for (row = 0; row < to->height; row++) {
+	for (row = 0; go_on && row < to->height; row++) {
+		u64 offset = row_offset(to, row);
+
 		if (src)
-			copy_bytes(dst, row_offset(to, row), src, row_offset(&step->op.src, row),
-				   length);
+			go_on = run_bytes(run, dst, offset, src, row_offset(&step->op.src, row),
+					  length);
 		else
-			fill_bytes(dst, row_offset(to, row), length, step->op.color,
-				   to->bytes_per_pixel);
-		since_pace += length;
-		if (since_pace < CHUNK && row + 1 < to->height)
-			continue;
-		if (!pace(run, since_pace))
-			return false;
-		since_pace = 0;
+			go_on = run_fill(run, dst, offset, length, step->op.color,
+					 to->bytes_per_pixel);
 	}
-	return true;
+	return go_on;
 }
 
 static bool run_step(struct run *run, const struct vblit_step *step)
@@ -230,14 +263,15 @@ static bool run_step(struct run *run, const struct vblit_step *step)
 	if (step->src)
 		cursor_init(&src, vdev, step->src);
 	if (step->op.op == VBLIT_OP_COPY)
-		return run_copy(run, step, &dst, &src);
+		return run_bytes(run, &dst, step->op.dst.offset, &src, step->op.src.offset,
+				 step->op.length);
 	return run_rect(run, step, &dst, step->src ? &src : NULL);
 }
 
 /* Returns false if the job was stopped: it is not ours any more then. */
 static bool run_job(struct vblit_job *job, int *err)
 {
-	struct run run = { .job = job, .began = ktime_get() };
+	struct run run = { .job = job };
 	unsigned int i;
 
 	*err = 0;
@@ -249,12 +283,12 @@ static bool run_job(struct vblit_job *job, int *err)
 		*err = -EIO;
 		return true;
 	}
-	for (i = 0; i < job->step_count; i++) {
+	if (!pace(&run))
+		return false;
+	for (i = 0; i < job->step_count; i++)
 		if (!run_step(&run, &job->steps[i]))
 			return false;
-		cond_resched();
-	}
-	return true;
+	return pace(&run);
 }
 
 static struct vblit_job *next_job(struct vblit_device *vdev)
@@ -319,7 +353,9 @@ void vblit_engine_run(struct vblit_job *job)
 	struct vblit_device *vdev = job->vdev;
 
 	spin_lock(&vdev->engine_lock);
-	list_add_tail(&job->engine_node, &vdev->started);
+	/* With a short watchdog it may have been stopped before it got here. */
+	if (!job->stopped)
+		list_add_tail(&job->engine_node, &vdev->started);
 	spin_unlock(&vdev->engine_lock);
 	wake_up_all(&vdev->engine_wait);
 }

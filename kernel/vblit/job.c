@@ -52,7 +52,7 @@ static int job_prepare(struct dmabuf_sync *sync, void *priv)
 
 unmap:
 	while (i--)
-		vblit_unmap(job->vdev, job->buffers[i]);
+		vblit_unmap(job->buffers[i]);
 	return err;
 }
 
@@ -72,7 +72,7 @@ static void job_finish(struct dmabuf_sync *sync, void *priv)
 	unsigned int i;
 
 	for (i = 0; i < job->buffer_count; i++)
-		vblit_unmap(job->vdev, job->buffers[i]);
+		vblit_unmap(job->buffers[i]);
 	if (leave_list(job))
 		dmabuf_sync_fini(sync);
 }
@@ -323,6 +323,9 @@ fini_sync:
  * vblit_cancel_all - a file is closed: take back what was not granted
  * @vdev: device
  * @jobs: list of the file
+ *
+ * The newest first: a job that another one kept back must not be granted
+ * because that one goes.
  */
 void vblit_cancel_all(struct vblit_device *vdev, struct list_head *jobs)
 {
@@ -331,7 +334,7 @@ void vblit_cancel_all(struct vblit_device *vdev, struct list_head *jobs)
 
 	for (;;) {
 		mutex_lock(&vdev->jobs_lock);
-		job = list_first_entry_or_null(jobs, struct vblit_job, node);
+		job = list_empty(jobs) ? NULL : list_last_entry(jobs, struct vblit_job, node);
 		if (job) {
 			list_del_init(&job->node);
 			sync = job->sync;

@@ -21,8 +21,8 @@
  * attach.c	buffers and their mapping
  * engine.c	the hardware
  *
- * Lock order: vblit_device.attach_lock, then dma_resv; jobs_lock and
- * engine_lock are taken last.
+ * Lock order: vblit_device.attach_lock or vblit_attachment.lock, then dma_resv;
+ * jobs_lock and engine_lock are taken last.
  */
 
 /**

@@ -22,7 +22,7 @@ struct vblit_job;
 /**
  * struct vblit_device - one engine
  * @dev: does the DMA
- * @attach_lock: @attachments and what is in them; outside any dma_resv
+ * @attach_lock: @attachments and their users
  * @attachments: one for each dma-buf that a job uses
  * @jobs_lock: vblit_job.node of all jobs
  * @engine_lock: @started, @running and vblit_job.stopped
@@ -49,11 +49,13 @@ struct vblit_device {
  * @dmabuf: reference
  * @attach: made with the first job, detached with the last
  * @sgt: mapping, while @mapped is not zero
- * @users: jobs
+ * @users: jobs, under vblit_device.attach_lock
+ * @lock: @sgt and @mapped; outside any dma_resv
  * @mapped: jobs between prepare and finish
  */
 struct vblit_attachment {
 	struct list_head node;
+	struct mutex lock;		/* see above */
 	struct dma_buf *dmabuf;
 	struct dma_buf_attachment *attach;
 	struct sg_table *sgt;
@@ -106,7 +108,7 @@ int vblit_check_op(const struct vblit_op *op, u64 dst_size, u64 src_size, bool s
 struct vblit_attachment *vblit_attach(struct vblit_device *vdev, struct dma_buf *dmabuf);
 void vblit_detach(struct vblit_device *vdev, struct vblit_attachment *attachment);
 int vblit_map(struct vblit_device *vdev, struct vblit_attachment *attachment);
-void vblit_unmap(struct vblit_device *vdev, struct vblit_attachment *attachment);
+void vblit_unmap(struct vblit_attachment *attachment);
 
 /* job.c */
 int vblit_submit(struct vblit_device *vdev, struct list_head *jobs,

@@ -77,16 +77,6 @@ bool dsync_cache_needs_begin(const struct dsync_access *access)
 	       !begun_enough(begun_by_all(access), begun_wanted(access));
 }
 
-static bool beginning_over(struct dsync_access *access)
-{
-	bool over;
-
-	dsync_queue_lock(access->queue);
-	over = !others_beginning(access);
-	dsync_queue_unlock(access->queue);
-	return over;
-}
-
 /**
  * dsync_cache_begin - get the caches ready for a granted CPU access
  * @access: granted, pending; nothing is locked
@@ -105,13 +95,14 @@ int dsync_cache_begin(struct dsync_access *access)
 
 		if (others_beginning(access)) {
 			dsync_queue_unlock(queue);
-			err = wait_var_event_killable(queue, beginning_over(access));
+			err = wait_var_event_killable(queue, !READ_ONCE(queue->beginnings));
 			if (err)
 				return err;
 			dsync_queue_lock(queue);
 			continue;
 		}
 		access->flags |= DSYNC_BEGINNING;
+		WRITE_ONCE(queue->beginnings, queue->beginnings + 1);
 		dsync_queue_unlock(queue);
 		if (ops->begin_cpu_access)
 			err = ops->begin_cpu_access(access->dmabuf,
@@ -119,6 +110,7 @@ int dsync_cache_begin(struct dsync_access *access)
 						    DMA_BIDIRECTIONAL : DMA_FROM_DEVICE);
 		dsync_queue_lock(queue);
 		access->flags &= ~DSYNC_BEGINNING;
+		WRITE_ONCE(queue->beginnings, queue->beginnings - 1);
 		if (!err)
 			access->begun |= wanted;
 		wake_up_var(queue);

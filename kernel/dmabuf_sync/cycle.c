@@ -22,8 +22,9 @@
  * the request that would close it. A cycle with an order edge in it exists
  * only because of our queue: the request in front is no better off for being
  * in front, since it waits (through others) for the one behind it. So the one
- * behind is moved in front of it, and the search starts again. Every move
- * takes an edge away that leads into the past of a queue, so it ends.
+ * behind is moved in front of it, and the search starts again. No edge is
+ * turned round twice, and there is a limit: what is left then is undone by the
+ * deadlines of the holds.
  *
  * All queues that the search comes by stay locked until it is over: what it
  * sees is one consistent state, and two requests that would close a cycle
@@ -36,6 +37,8 @@
 
 /* Threads of one owner that are looked at; the others only wait. */
 #define MAX_WAITS 16
+/* Cycles that one request undoes; what is left is undone by deadlines. */
+#define MAX_MOVES 16
 
 static DEFINE_HASHTABLE(waiting_owners, 8);
 static DEFINE_SPINLOCK(waiting_owners_lock);
@@ -81,6 +84,9 @@ void dsync_cycle_unhash(struct dsync_request *request)
  * @end: the request from which an edge closes the cycle
  * @from: access of @end that this edge leads from
  * @to: access it leads to if it is an order edge, else NULL
+ * @hold_edges_only: look for deadlocks only
+ * @moves: order edges that were turned round already
+ * @move_count: how many
  */
 struct search {
 	struct dsync_txn txn;
@@ -90,6 +96,11 @@ struct search {
 	struct dsync_request *end;
 	struct dsync_access *from;
 	struct dsync_access *to;
+	bool hold_edges_only;
+	struct {
+		const struct dsync_access *from, *to;
+	} moves[MAX_MOVES];
+	unsigned int move_count;
 };
 
 static void visit(struct search *search, struct dsync_request *next,
@@ -149,6 +160,20 @@ static void close_cycle(struct search *search, struct dsync_request *request,
 	search->to = to;
 }
 
+/* Returns -EDEADLK if all queues were unlocked. One of its queues is locked. */
+static int lock_request(struct search *search, struct dsync_request *request)
+{
+	struct dsync_access *access;
+	int err;
+
+	for_each_access(access, request) {
+		err = dsync_txn_lock(&search->txn, access->queue);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
 /*
  * Follow the edges of one access. Returns 1 if one of them closes a cycle,
  * -EDEADLK if all queues were unlocked, else 0.
@@ -164,6 +189,9 @@ static int follow_access(struct search *search, struct dsync_request *request,
 	list_for_each_entry(other, &queue->granted, node) {
 		if (!(other->flags & DSYNC_POSIX) || !dsync_holds_back(other, access))
 			continue;
+		/* On its way out already: it waits for nobody. */
+		if (other->flags & (DSYNC_LEAVING | DSYNC_ENDING))
+			continue;
 		if (other->owner == start_owner) {
 			close_cycle(search, request, access, NULL);
 			return 1;
@@ -172,11 +200,17 @@ static int follow_access(struct search *search, struct dsync_request *request,
 		if (err)
 			return err;
 	}
+	if (search->hold_edges_only)
+		return 0;
 	list_for_each_entry(other, &queue->waiting, node) {
 		if (other == access)
 			break;
 		if (!dsync_conflict(other, access))
 			continue;
+		/* All its queues: another search must not find it at the same time. */
+		err = lock_request(search, other->request);
+		if (err)
+			return err;
 		if (other->request == search->start) {
 			close_cycle(search, request, access, other);
 			return 1;
@@ -192,9 +226,7 @@ static int follow(struct search *search, struct dsync_request *request)
 	int err;
 
 	for_each_access(access, request) {
-		err = dsync_txn_lock(&search->txn, access->queue);
-		if (!err)
-			err = follow_access(search, request, access);
+		err = follow_access(search, request, access);
 		if (err)
 			return err;
 	}
@@ -225,24 +257,47 @@ static int find_cycle(struct search *search)
 }
 
 /*
+ * A sync object keeps its place in all its queues, or two of them could end up
+ * in front of each other; and what was turned round stays.
+ */
+static bool may_move(const struct search *search, const struct dsync_access *from,
+		     const struct dsync_access *to)
+{
+	unsigned int i;
+
+	if (!to || !is_posix_request(from->request))
+		return false;
+	for (i = 0; i < search->move_count; i++)
+		if (search->moves[i].from == from && search->moves[i].to == to)
+			return false;
+	return true;
+}
+
+/*
  * Of the order edges on the cycle, take the one closest to the start: who
  * waits there holds something that the cycle goes through.
  */
 static bool overtake(struct search *search, struct list_head *candidates)
 {
-	struct dsync_access *from = search->to ? search->from : NULL;
-	struct dsync_access *to = search->to;
+	struct dsync_access *from = NULL, *to = NULL;
 	struct dsync_request *request;
 
+	if (may_move(search, search->from, search->to)) {
+		from = search->from;
+		to = search->to;
+	}
 	for (request = search->end; request->cycle.parent; request = request->cycle.parent) {
-		if (!request->cycle.to)
+		if (!may_move(search, request->cycle.from, request->cycle.to))
 			continue;
 		from = request->cycle.from;
 		to = request->cycle.to;
 	}
-	if (!from)
+	if (!from || search->move_count == MAX_MOVES)
 		return false;
 
+	/* From now on @to waits for @from: that edge is not to be turned back. */
+	search->moves[search->move_count].from = to;
+	search->moves[search->move_count++].to = from;
 	list_move_tail(&from->node, &to->node);
 	trace_dmabuf_sync_overtake(from, to);
 	dsync_count(OVERTAKE);
@@ -268,18 +323,23 @@ bool dsync_cycle_deadlocks(struct dsync_request *request)
 
 	dsync_txn_begin(&search.txn);
 	for (;;) {
+		search.hold_edges_only = true;
 		ret = find_cycle(&search);
 		if (ret == -EDEADLK)
 			continue;
-		if (!ret)
+		if (ret) {
+			deadlocks = true;
+			trace_dmabuf_sync_deadlock(request->accesses);
+			dsync_count(DEADLOCK);
+			dsync_request_dequeue(request, &candidates);
 			break;
-		if (overtake(&search, &candidates))
+		}
+		search.hold_edges_only = false;
+		ret = find_cycle(&search);
+		if (ret == -EDEADLK)
 			continue;
-		deadlocks = true;
-		trace_dmabuf_sync_deadlock(request->accesses);
-		dsync_count(DEADLOCK);
-		dsync_request_dequeue(request, &candidates);
-		break;
+		if (!ret || !overtake(&search, &candidates))
+			break;
 	}
 	dsync_txn_end(&search.txn);
 	dsync_grant_candidates(&candidates);

@@ -56,6 +56,15 @@ static void show_comm(struct seq_file *m, struct pid *pid)
 	seq_escape(m, comm, " \t\n\\");
 }
 
+/* User space chose it: it must not look like more than a name. */
+static void show_name(struct seq_file *m, const struct dsync_access *access)
+{
+	seq_puts(m, " name=");
+	if (access->request)
+		seq_escape(m, container_of(access->request, struct dmabuf_sync, request)->name,
+			   " \t\n\\");
+}
+
 static void show_access(struct seq_file *m, const struct dsync_access *access, const char *state)
 {
 	ktime_t now = ktime_get();
@@ -67,8 +76,7 @@ static void show_access(struct seq_file *m, const struct dsync_access *access, c
 		   access->type & DMABUF_SYNC_WRITE ? "W" : "",
 		   access->type & DMABUF_SYNC_DMA ? "+DMA" : "");
 	if (!(access->flags & (DSYNC_POSIX | DSYNC_OFD)))
-		seq_printf(m, " name=%s", access->request ?
-			   container_of(access->request, struct dmabuf_sync, request)->name : "");
+		show_name(m, access);
 	seq_printf(m, " start=%lld end=%lld pid=%d", access->start, access->end,
 		   pid_nr(access->pid));
 	show_comm(m, access->pid);

@@ -115,6 +115,7 @@ struct dsync_access {
  * @node: in the hash table, under its bucket's lock
  * @resv: key; only followed through an access that keeps it alive
  * @refs: under the bucket's lock
+ * @beginnings: begin_cpu_access calls that are running; changes under @lock
  * @lock: all below
  * @granted: accesses that are held
  * @waiting: accesses in the order in which they will be served
@@ -125,6 +126,7 @@ struct dsync_queue {
 	struct hlist_node node;
 	struct dma_resv *resv;
 	unsigned int refs;
+	unsigned int beginnings;
 	struct ww_mutex lock;
 	struct list_head granted;
 	struct list_head waiting;

@@ -193,6 +193,10 @@ again:
 
 	err = prepare_cpu(access, sleep, until);
 	dsync_queue_lock(queue);
+	/* What it held before may have been revoked while it slept. */
+	if (!err && (take_revoked(find_hold(access)) ||
+		     dsync_revoked_take(file, file_lock_flags(fl) & FL_OFDLCK)))
+		err = -ETIMEDOUT;
 	if (!err)
 		err = complete_grant(access, file, fl, hold_time, merged);
 	if (err) {
@@ -226,6 +230,7 @@ int dsync_fcntl_setlk(struct file *file, struct file_lock *fl, ktime_t until,
 {
 	struct dma_buf *dmabuf = file->private_data;
 	struct dsync_access *access;
+	struct dsync_queue *queue;
 	bool merged = false;
 	int err;
 
@@ -249,11 +254,15 @@ int dsync_fcntl_setlk(struct file *file, struct file_lock *fl, ktime_t until,
 
 	trace_dmabuf_sync_request(access);
 	dsync_count(REQUEST);
+	queue = access->queue;
+	dsync_queue_ref(queue);
 	err = acquire(access, file, fl, until, dsync_hold_time(hold_timeout_ms), &merged);
+	/* Another thread may have released the hold before we were through with the queue. */
+	dsync_queue_put(queue);
 	if (!err && !merged)
 		return 0;	/* the hold keeps its references until it is released */
 
-	dsync_queue_put(access->queue);
+	dsync_queue_put(queue);
 free_access:
 	dsync_access_free(access);
 put_module:
@@ -285,25 +294,26 @@ static int unlock(struct file *file, struct file_lock *fl)
 	if (!closing && dsync_revoked_take(file, file_lock_flags(fl) & FL_OFDLCK))
 		return -ETIMEDOUT;
 
+	init_access(&like, file, fl);
 	queue = dsync_queue_find(dmabuf->resv);
 	if (!queue) {
 		/* A record from before our time; somebody may begin to wait for it. */
 		err = posix_lock_file(file, fl, NULL);
 		queue = dsync_queue_find(dmabuf->resv);
 		if (!queue)
-			return err;
-		dsync_queue_lock(queue);
-		dsync_queue_scan(queue, &candidates);
-		goto unlock;
+			return closing ? 0 : err;
 	}
 
 	dsync_queue_lock(queue);
-	init_access(&like, file, fl);
 	like.queue = queue;
 	held = find_hold(&like);
-	if (take_revoked(held)) {
-		err = -ETIMEDOUT;
-		goto unlock;
+	/* Being revoked: who revokes it takes it off. */
+	if (held && (held->flags & DSYNC_LEAVING)) {
+		if (take_revoked(held) && !closing) {
+			err = -ETIMEDOUT;
+			goto unlock;
+		}
+		held = NULL;
 	}
 	err = posix_lock_file(file, fl, NULL);
 	if (err)

@@ -62,10 +62,17 @@ static bool ranges_in_inode(const struct dsync_access *held)
 	       !(held->flags & (DSYNC_PENDING | DSYNC_LEAVING | DSYNC_ENDING));
 }
 
+/* The CPU has written and its caches were not written back: no device may read yet. */
+static bool dirty_for(const struct dsync_access *held, const struct dsync_access *access)
+{
+	return (access->type & DMABUF_SYNC_DMA) && (held->begun & DSYNC_BEGUN_WRITE) &&
+	       held->owner != access->owner;
+}
+
 /* As dsync_holds_back(), but leaves the ranges that are in the inode to the caller. */
 static bool holds_back_here(const struct dsync_access *held, const struct dsync_access *access)
 {
-	if (held->flags & DSYNC_ENDING)
+	if ((held->flags & DSYNC_ENDING) || dirty_for(held, access))
 		return true;
 	if (held->flags & DSYNC_LEAVING)
 		return (access->type & DMABUF_SYNC_DMA) && dsync_conflict(held, access);
@@ -84,7 +91,8 @@ static bool holds_back_here(const struct dsync_access *held, const struct dsync_
 bool dsync_holds_back(const struct dsync_access *held, const struct dsync_access *access)
 {
 	if (ranges_in_inode(held) && held->dmabuf == access->dmabuf)
-		return dsync_posix_owner_conflict(held->owner, access);
+		return dirty_for(held, access) ||
+		       dsync_posix_owner_conflict(held->owner, access);
 	return holds_back_here(held, access);
 }
 
@@ -131,7 +139,8 @@ bool dsync_blocked(const struct dsync_access *access, const struct list_head *po
 	const struct dsync_access *other;
 
 	list_for_each_entry(other, &queue->granted, node) {
-		if (ranges_in_inode(other) && other->dmabuf == access->dmabuf)
+		if (ranges_in_inode(other) && other->dmabuf == access->dmabuf &&
+		    !dirty_for(other, access))
 			continue;
 		if (holds_back_here(other, access))
 			return true;
@@ -279,41 +288,44 @@ static bool whole_write(const struct dsync_access *access)
  */
 void dsync_queue_scan(struct dsync_queue *queue, struct list_head *candidates)
 {
-	struct dsync_access *access, *next;
+	struct dsync_access *access, *next, *barrier = NULL;
 
 	list_for_each_entry_safe(access, next, &queue->waiting, node) {
-		bool blocked = dsync_blocked(access, &access->node);
+		bool blocked;
+
+		/* Nobody but its owner passes a writer that waits for the whole buffer. */
+		if (barrier && access->owner != barrier->owner)
+			continue;
+		blocked = dsync_blocked(access, &access->node);
 
 		if (access->request->count > 1)
 			mark_ready(access, !blocked, candidates);
 		else if (!blocked)
 			dsync_request_grant(access->request);
 
-		/* Nobody passes a writer that waits for the whole buffer. */
-		if (blocked && whole_write(access))
-			break;
+		if (blocked && !barrier && whole_write(access))
+			barrier = access;
 	}
 	dsync_expiry_arm(queue);
 }
 
 /* Grant @request if nothing keeps any of its accesses back. */
-static void grant_candidate(struct dsync_request *request)
+static void grant_candidate(struct dsync_request *request, struct list_head *candidates)
 {
 	struct dsync_access *access;
 	struct dsync_txn txn;
 	int ready = 0;
 
+	/* From here on a queue that changes has to name it again. */
+	atomic_xchg(&request->candidate, 0);
 	mutex_lock(request->lock_queues);
 	if (request->state != DSYNC_WAITING) {
-		atomic_set(&request->candidate, 0);
 		mutex_unlock(request->lock_queues);
 		return;
 	}
 
 	dsync_txn_begin(&txn);
 	dsync_txn_lock_request(&txn, request);
-	/* From here on a queue that changes has to name it again. */
-	atomic_set(&request->candidate, 0);
 	if (request->state == DSYNC_WAITING) {
 		for_each_access(access, request) {
 			if (dsync_blocked(access, &access->node)) {
@@ -324,8 +336,12 @@ static void grant_candidate(struct dsync_request *request)
 			}
 		}
 		atomic_set(&request->ready, ready);
-		if (ready == request->count)
+		if (ready == request->count) {
 			dsync_request_grant(request);
+			/* Jobs behind a job do not wait for it any more. */
+			for_each_access(access, request)
+				dsync_queue_scan(access->queue, candidates);
+		}
 	}
 	dsync_txn_end(&txn);
 	mutex_unlock(request->lock_queues);
@@ -342,7 +358,7 @@ void dsync_grant_candidates(struct list_head *candidates)
 	while (!list_empty(candidates)) {
 		request = list_first_entry(candidates, struct dsync_request, candidate_node);
 		list_del_init(&request->candidate_node);
-		grant_candidate(request);
+		grant_candidate(request, candidates);
 		request->put(request);
 	}
 }

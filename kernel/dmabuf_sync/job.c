@@ -190,7 +190,8 @@ static int begin_job(struct dmabuf_sync *sync, dmabuf_sync_granted_t granted)
 	if (sync->state != DSYNC_SYNC_IDLE)
 		goto unlock;
 	err = -EINVAL;
-	if (!sync->request.count || !all_dma(sync) || !sync->ops || !sync->ops->start)
+	if (!sync->request.count || !all_dma(sync) || !sync->ops || !sync->ops->start ||
+	    !sync->ops->stop)
 		goto unlock;
 	err = dsync_sync_attach_queues(sync);
 	if (err)
@@ -220,11 +221,11 @@ unlock:
 
 /**
  * dmabuf_sync_submit - queue DMA
- * @sync: idle object with DMA accesses only, and ops->start
+ * @sync: idle object with DMA accesses only, ops->start and ops->stop
  * @granted: called when the job's fence is on its buffers, or never will be;
  *	perhaps before this returns. May be NULL.
  *
- * Returns: 0 when it is queued; -EINVAL empty, CPU accesses or no ops->start;
+ * Returns: 0 when it is queued; -EINVAL empty, CPU accesses or no ops->start or ops->stop;
  * -EBUSY; -ENOMEM; -EINTR; what ops->prepare says. On error no callback but
  * ops->prepare and ops->finish has been called, or will be.
  */

@@ -2,6 +2,8 @@
 /*
  * dmabuf-sync: the posix lock records of a dma-buf's inode.
  */
+#include <linux/pid_namespace.h>
+
 #include "dsync.h"
 
 /**
@@ -160,7 +162,9 @@ void dsync_posix_adopt(struct dsync_queue *queue, struct dma_buf *dmabuf)
 		}
 		access->owner = file_lock_owner(record);
 		access->flags = file_lock_flags(record) & FL_OFDLCK ? DSYNC_OFD : DSYNC_POSIX;
-		access->pid = find_get_pid(file_lock_pid(record));
+		rcu_read_lock();
+		access->pid = get_pid(find_pid_ns(file_lock_pid(record), &init_pid_ns));
+		rcu_read_unlock();
 		spin_unlock(&ctx->flc_lock);
 
 		access->type = dsync_posix_held(dmabuf->file, access->owner);

@@ -96,6 +96,7 @@ struct dsync_queue *dsync_queue_get(struct dma_resv *resv)
 		return NULL;
 	made->resv = resv;
 	made->refs = 1;
+	made->beginnings = 0;
 	ww_mutex_init(&made->lock, &dsync_ww_class);
 	INIT_LIST_HEAD(&made->granted);
 	INIT_LIST_HEAD(&made->waiting);

@@ -12,7 +12,8 @@
 
 #include "dsync.h"
 
-#define DSYNC_MAX_BUFFERS 4096
+/* lockdep counts the locks of a class that one task holds, up to 2047. */
+#define DSYNC_MAX_BUFFERS 1024
 
 /* dmabuf_sync.flags */
 #define DSYNC_SYNC_NO_CACHE	BIT(0)

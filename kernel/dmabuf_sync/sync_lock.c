@@ -117,7 +117,9 @@ static void complete_grant(struct dmabuf_sync *sync)
 		dsync_queue_lock(access->queue);
 		access->flags &= ~DSYNC_PENDING;
 		access->granted_at = ktime_get();
-		access->deadline = ktime_add(access->granted_at, sync->hold_time);
+		/* A device cannot be told to let go; a driver that started it can be trusted. */
+		if (!(access->flags & DSYNC_KERNEL) || !(access->type & DMABUF_SYNC_DMA))
+			access->deadline = ktime_add(access->granted_at, sync->hold_time);
 		dsync_expiry_arm(access->queue);
 		dsync_queue_unlock(access->queue);
 	}
@@ -254,8 +256,9 @@ static void async_granted(struct dsync_request *request)
 /* The work items are through with the gate, and with the object. */
 static void async_done(struct dmabuf_sync *sync)
 {
-	if (!sync->gate)
+	if (sync->request.granted != async_granted)
 		return;
+	flush_work(&sync->granted_work);
 	flush_work(&sync->ready_work);
 	dsync_gate_free(sync->gate);
 	sync->gate = NULL;
@@ -301,6 +304,18 @@ unsigned int dsync_sync_revoked(struct dmabuf_sync *sync)
 	return count;
 }
 
+/* With the mutex: nobody takes the lock back before it has begun. */
+static int begin_async(struct dmabuf_sync *sync)
+{
+	int err = dsync_sync_acquire(sync, DSYNC_LOCK_ASYNC);
+
+	if (!err)
+		queue_work(dsync_wq, &sync->granted_work);
+	else if (err != -EINPROGRESS)
+		dsync_sync_detach_queues_locked(sync, DSYNC_SYNC_IDLE);
+	return err == -EINPROGRESS ? 0 : err;
+}
+
 /**
  * dsync_sync_lock - lock all buffers or none
  * @sync: idle object
@@ -335,14 +350,13 @@ int dsync_sync_lock(struct dmabuf_sync *sync, enum dsync_lock_mode mode, ktime_t
 	sync->error = 0;
 	sync->state = mode == DSYNC_LOCK_ASYNC ? DSYNC_SYNC_ASYNC : DSYNC_SYNC_LOCKING;
 	sync->request.granted = mode == DSYNC_LOCK_ASYNC ? async_granted : NULL;
+	if (mode == DSYNC_LOCK_ASYNC) {
+		err = begin_async(sync);
+		goto unlock;
+	}
 	mutex_unlock(&sync->mutex);
 
 	err = dsync_sync_acquire(sync, mode);
-	if (mode == DSYNC_LOCK_ASYNC && (!err || err == -EINPROGRESS)) {
-		if (!err)
-			queue_work(dsync_wq, &sync->granted_work);
-		return 0;
-	}
 	if (err == -EINPROGRESS)
 		err = dsync_request_wait(&sync->request, until);
 	if (err) {

@@ -26,7 +26,7 @@ struct dmabuf_sync;
 /**
  * struct dmabuf_sync_ops - what a driver is told about its sync object
  *
- * All are optional except @start for an object given to dmabuf_sync_submit().
+ * All are optional except @start and @stop for an object given to dmabuf_sync_submit().
  * All are called from process context; none is called under a lock of the
  * framework. The order for a job is prepare, granted (the callback of
  * dmabuf_sync_submit()), start, [stop], finish, free.

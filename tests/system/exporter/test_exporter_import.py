@@ -43,12 +43,12 @@ def test_without_a_device(device: int) -> None:
                 assert counted(buffer, step | flags) == {}
 
 
-def test_mapped_until_closed(device: int, vgem: Vgem, memfd: int) -> None:
-    for buffer in (alloc(device), from_memfd(device, memfd)):
-        with closing(buffer):
-            handle = vgem.map(buffer)
-            vgem.drop(handle)
-            assert stats()["mappings"] == 0
+@pytest.mark.parametrize("source", ["pages", "memfd"])
+def test_mapped_until_closed(device: int, vgem: Vgem, memfd: int, source: str) -> None:
+    with closing(alloc(device) if source == "pages" else from_memfd(device, memfd)) as buffer:
+        handle = vgem.map(buffer)
+        vgem.drop(handle)
+        assert stats()["mappings"] == 0
 
 
 def test_read_only_buffer(device: int, vgem: Vgem) -> None:

@@ -76,7 +76,9 @@ static bool holds_back_here(const struct dsync_access *held, const struct dsync_
 		return true;
 	if (held->flags & DSYNC_LEAVING)
 		return (access->type & DMABUF_SYNC_DMA) && dsync_conflict(held, access);
-	if ((held->flags & DSYNC_JOB) && (access->flags & DSYNC_JOB))
+	/* Fences order jobs, as soon as the first has one. */
+	if ((held->flags & DSYNC_JOB) && (access->flags & DSYNC_JOB) &&
+	    !(held->flags & DSYNC_PENDING))
 		return false;
 	return dsync_conflict(held, access);
 }

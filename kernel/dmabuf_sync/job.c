@@ -64,6 +64,26 @@ static void job_over(struct dmabuf_sync *sync)
 	module_put(THIS_MODULE);
 }
 
+/* Its fence is on its buffers: jobs behind it need not wait for more. */
+static void let_jobs_pass(struct dmabuf_sync *sync)
+{
+	struct dsync_access *access;
+	LIST_HEAD(candidates);
+
+	/* The mutex keeps the queues in place, unless the job is over by now. */
+	mutex_lock(&sync->mutex);
+	if (sync->state == DSYNC_SYNC_JOB) {
+		for_each_access(access, &sync->request) {
+			dsync_queue_lock(access->queue);
+			access->flags &= ~DSYNC_PENDING;
+			dsync_queue_scan(access->queue, &candidates);
+			dsync_queue_unlock(access->queue);
+		}
+	}
+	mutex_unlock(&sync->mutex);
+	dsync_grant_candidates(&candidates);
+}
+
 /* Once granted: map, publish and wait for the fences before it. */
 static int publish(struct dmabuf_sync *sync, bool interruptible)
 {
@@ -84,7 +104,11 @@ static int publish(struct dmabuf_sync *sync, bool interruptible)
 	set_job_state(sync, DMABUF_SYNC_JOB_GRANTED);
 	if (job->granted)
 		job->granted(sync, sync->priv, 0);
+	/* Once armed it may end at any time; and nothing that could wait comes before. */
+	kref_get(&sync->ref);
 	dsync_gate_arm(job->gate, dsync_signal_wq, &job->start_work);
+	let_jobs_pass(sync);
+	dsync_sync_put(sync);
 	return 0;
 }
 

@@ -161,8 +161,9 @@ void vdmabuf_unmap(struct dma_buf_attachment *attachment, struct sg_table *sgt,
 	dma_buf_assert_held(attachment->dmabuf);
 	mutex_lock(&buffer->lock);
 	skip = mapping->cpu_newer;
-	list_del(&mapping->node);
 	dma_unmap_sgtable(mapping->dev, sgt, mapping->dir, skip ? DMA_ATTR_SKIP_CPU_SYNC : 0);
+	/* Not before the bytes are back: begin_cpu_access looks at the list without the lock. */
+	list_del(&mapping->node);
 	if (!skip && mapping->dir == DMA_BIDIRECTIONAL)
 		refresh_others(buffer, attachment->dmabuf->resv);
 	mutex_unlock(&buffer->lock);

@@ -21,6 +21,10 @@ class Lost(Exception):
     """The guest ended without telling the command's exit status; the message says how."""
 
 
+class Crashed(Lost):
+    """QEMU itself died of a signal."""
+
+
 def has_kvm(cpuinfo: Path = Path("/proc/cpuinfo"), device: Path = Path("/dev/kvm")) -> bool:
     """Say whether KVM works: where the CPU flags lack it, the device can open and guests hang."""
     if not {"vmx", "svm"} & set(cpuinfo.read_text().split()):
@@ -35,8 +39,8 @@ def has_kvm(cpuinfo: Path = Path("/proc/cpuinfo"), device: Path = Path("/dev/kvm
 def run(command: Sequence[str], timeout: float) -> None:
     """Run QEMU until it ends.
 
-    Raises Lost when that takes longer than `timeout` seconds or QEMU fails. However this function
-    is left, QEMU is gone.
+    Raises Lost when that takes longer than `timeout` seconds or QEMU fails, Crashed when it died
+    of a signal. However this function is left, QEMU is gone.
     """
     libc = ctypes.CDLL(None)
 
@@ -61,6 +65,8 @@ def run(command: Sequence[str], timeout: float) -> None:
             status = process.wait()
         finally:
             process.kill()
+    if status < 0:
+        raise Crashed(f"QEMU died of signal {-status}")
     if status:
         raise Lost(f"QEMU ended with status {status}")
 

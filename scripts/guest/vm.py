@@ -20,11 +20,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import build, host, paths, qemu, venv
+from . import build, faults, host, paths, qemu, venv
 from .kernels import Kernel
 from .report import SetupError, say, tail
 
 LOST = 255
+# How often to start a guest whose QEMU crashes while it boots.
+BOOTS = 3
 START = Path(__file__).with_name("start.sh")
 SESSION = "/run/session"
 MODULES = f"{SESSION}/modules"
@@ -41,7 +43,11 @@ KERNEL_OPTIONS = (
 
 @dataclass(frozen=True)
 class Session:
-    """What to run, and in what kind of guest. `timeout` in seconds."""
+    """What to run, and in what kind of guest.
+
+    `timeout` is in seconds; `log` is how the console log's name begins; a `checked` command has
+    failed when the kernel reported a fault meanwhile.
+    """
 
     command: str
     modules: Sequence[str] = build.MODULES
@@ -52,6 +58,7 @@ class Session:
     icount: bool = False
     timeout: float = 600
     log: str = "console"
+    checked: bool = False
     env: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -72,15 +79,32 @@ def run(kernel: Kernel, session: Session) -> int:
     ):
         work = Path(folder)
         prepare(work / "session", kernel, session, modules)
-        command = qemu_command(kernel, session, work, log)
         try:
-            qemu.run(command, session.timeout)
-            return read_status(work / "status")
+            boot(qemu_command(kernel, session, work, log), session.timeout, log)
+            status = read_status(work / "status")
         except qemu.Lost as lost:
             sys.stdout.flush()
             sys.stderr.writelines(tail(log, 30))
             say(f"lost: {lost} (whole log: {log})")
             return LOST
+        found = faults.check(log) if session.checked else 0
+        return status or found
+
+
+def boot(command: Sequence[str], timeout: float, log: Path) -> None:
+    """Run QEMU, again if it crashes before the guest has started the command.
+
+    With a thread for each CPU, QEMU's TCG now and then dies while the guest's kernel moves its PCI
+    devices about. That says nothing about the guest, and the command has not begun to run.
+    """
+    for _ in range(BOOTS - 1):
+        try:
+            return qemu.run(command, timeout)
+        except qemu.Crashed as crash:
+            if faults.STARTED in log.read_text(errors="replace"):
+                raise
+            say(f"{crash} while the guest was booting; once more")
+    return qemu.run(command, timeout)
 
 
 def prepare(folder: Path, kernel: Kernel, session: Session, modules: Sequence[Path]) -> None:

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from guest import build, paths, report, sandbox, suites
+from guest import build, faults, paths, report, sandbox, suites
 from guest.report import SetupError
 from guest.tree import Tree
 
@@ -100,7 +100,7 @@ def test_the_sandbox_shows_the_project_read_only(tmp_path: Path) -> None:
 
 LOG = f"""\
 [    1.0] WARNING: CPU: 0 PID: 1 at drivers/early.c:1 early+0x0/0x1
-[    9.0] {suites.STARTED}
+[    9.0] {faults.STARTED}
 [    9.5] dmabuf_sync: ready
 [   10.0] WARNING: CPU: 1 PID: 7 at kernel/x.c:3 bad+0x0/0x1
 [   11.0] BUG: KASAN: slab-use-after-free in f
@@ -110,18 +110,27 @@ LOG = f"""\
 
 
 def test_faults_are_those_after_the_start() -> None:
-    assert [line.split("]")[0] for line in suites.faults(LOG)] == [
+    assert [line.split("]")[0] for line in faults.find(LOG)] == [
         "[   10.0",
         "[   11.0",
         "[   12.0",
     ]
-    assert suites.faults("no guest ever started\nBUG: nothing\n") == []
+    assert faults.find("no guest ever started\nBUG: nothing\n") == []
 
 
-def test_the_worst_status_wins() -> None:
-    assert suites.worst([0, 0]) == 0
-    assert suites.worst([0, 5, 1]) == 5
-    assert suites.worst([1, 255, 0]) == 255
+@pytest.mark.parametrize(
+    ("statuses", "selected", "worst"),
+    [
+        ([0, 0], False, 0),
+        ([0, 5], False, 5),
+        ([1, 255, 0], False, 255),
+        ([0, 5], True, 0),
+        ([1, 5], True, 1),
+        ([5, 5], True, 5),
+    ],
+)
+def test_the_worst_status_wins(statuses: list[int], selected: bool, worst: int) -> None:
+    assert suites.worst(statuses, selected=selected) == worst
 
 
 def test_tail_takes_the_end_of_a_log(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from guest import __main__ as command_line
-from guest import kernels, paths, qemu, vm
+from guest import faults, kernels, paths, qemu, vm
 from guest.report import SetupError
 from guest.tree import Tree
 
@@ -24,7 +24,7 @@ def kernel(tmp_path: Path) -> kernels.Kernel:
 
 
 def options(kernel: kernels.Kernel, session: vm.Session, *, kvm: bool = False) -> list[str]:
-    return vm.virtme_options(kernel, session, Path("/work"), Path("/console.log"), kvm=kvm)
+    return vm.virtme_options(kernel, session, Path("/scratch"), Path("/console.log"), kvm=kvm)
 
 
 def test_defaults() -> None:
@@ -222,3 +222,26 @@ def test_two_guests_write_two_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with vm.console_log("console", "6.12") as third:
         assert third == first
         assert third.read_text() == ""
+
+
+def crashing(log: Path, line: str) -> list[str]:
+    """A stand-in for QEMU that writes `line` to the console log and dies of a signal."""
+    return ["sh", "-c", f"echo '{line}' >>{shlex.quote(str(log))}; kill -SEGV $$"]
+
+
+def test_a_qemu_that_crashes_while_booting_is_started_again(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with pytest.raises(qemu.Crashed, match="signal 11"):
+        vm.boot(crashing(log, "Linux version 6.12"), 10, log)
+    assert len(log.read_text().splitlines()) == vm.BOOTS
+
+
+def test_a_command_is_never_started_twice(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with pytest.raises(qemu.Crashed):
+        vm.boot(crashing(log, faults.STARTED), 10, log)
+    assert len(log.read_text().splitlines()) == 1
+
+
+def test_the_marker_is_the_one_the_guest_writes() -> None:
+    assert f'echo "{faults.STARTED}" >/dev/kmsg' in vm.START.read_text()

@@ -17,7 +17,10 @@ static unsigned int job_timeout_ms = 10 * 1000;
 
 static int set_timeout(const char *val, const struct kernel_param *kp)
 {
-	return param_set_uint_minmax(val, kp, 1, DSYNC_MAX_TIMEOUT_MS);
+	int err = param_set_uint_minmax(val, kp, 1, DSYNC_MAX_TIMEOUT_MS);
+
+	/* What does not fit in an int is out of bounds like the rest. */
+	return err == -ERANGE ? -EINVAL : err;
 }
 
 static const struct kernel_param_ops timeout_ops = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -167,7 +168,7 @@ def test_jobs_in_a_row_see_each_other(blitter: Blitter, bufs: Callable[[int], li
     data = noise(10)
     buffers[0].lock(Access.WRITE)
     jobs = [
-        blitter.copy(a, b, SIZE, wait=False) for a, b in zip(buffers, buffers[1:], strict=False)
+        blitter.copy(a, b, SIZE, wait=False) for a, b in itertools.pairwise(buffers)
     ]
     with buffers[0].map() as memory:
         np.frombuffer(memory, np.uint8)[:] = data

@@ -140,7 +140,7 @@ def test_waiters_already_there_are_served_in_order(
 
 
 @pytest.mark.parametrize("name", ["hold_timeout_ms", "max_hold_timeout_ms", "job_timeout_ms"])
-@pytest.mark.parametrize("value", ["0", "-1", "3600001", "x", ""])
+@pytest.mark.parametrize("value", ["0", "-1", "3600001", "4294967297", "x", ""])
 def test_parameter_out_of_bounds(name: str, value: str) -> None:
     before = parameter(name)
     path = f"/sys/module/dmabuf_sync/parameters/{name}"

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Loading and unloading (C8, C12). The module is unloaded under everybody's feet, so these run last."""
+"""Loading and unloading (C8, C12): run last, the module goes from under everybody's feet."""
 
 from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -15,6 +16,7 @@ from state import accesses, proc_locks, until_waiting
 from dmabuf_sync import Access, Sync, close_control
 
 Actors = Callable[[int], list[Actor]]
+
 
 def _loaded(name: str) -> bool:
     return os.path.exists(f"/sys/module/{name}/initstate")
@@ -125,6 +127,9 @@ def test_load_and_unload_under_load(
 
 
 def _hammer(fd: int) -> None:
+    """Lock in bursts: while two hand a buffer over without a break, the module is in use."""
     while True:
-        lock(fd, WRITE, 0, 10)
-        unlock(fd)
+        for _ in range(50):
+            lock(fd, WRITE, 0, 10)
+            unlock(fd)
+        time.sleep(0.005)

@@ -223,7 +223,8 @@ struct dmabuf_sync_job_sync_file {
 /* on /dev/dmabuf_sync */
 #define DMABUF_SYNC_IOC_QUERY		_IOWR(DMABUF_SYNC_IOC_MAGIC, 0x00, struct dmabuf_sync_query)
 #define DMABUF_SYNC_IOC_CREATE		_IOWR(DMABUF_SYNC_IOC_MAGIC, 0x01, struct dmabuf_sync_create)
-#define DMABUF_SYNC_IOC_TIMED_LOCK	_IOW(DMABUF_SYNC_IOC_MAGIC, 0x02, struct dmabuf_sync_timed_lock)
+#define DMABUF_SYNC_IOC_TIMED_LOCK	\
+	_IOW(DMABUF_SYNC_IOC_MAGIC, 0x02, struct dmabuf_sync_timed_lock)
 
 /* on a sync object */
 #define DMABUF_SYNC_IOC_ADD		_IOW(DMABUF_SYNC_IOC_MAGIC, 0x10, struct dmabuf_sync_add)
@@ -237,7 +238,9 @@ struct dmabuf_sync_job_sync_file {
 #define DMABUF_SYNC_IOC_INFO		_IOR(DMABUF_SYNC_IOC_MAGIC, 0x14, struct dmabuf_sync_info)
 
 /* on a job fd */
-#define DMABUF_SYNC_IOC_JOB_INFO	_IOR(DMABUF_SYNC_IOC_MAGIC, 0x20, struct dmabuf_sync_job_info)
-#define DMABUF_SYNC_IOC_JOB_SYNC_FILE	_IOWR(DMABUF_SYNC_IOC_MAGIC, 0x21, struct dmabuf_sync_job_sync_file)
+#define DMABUF_SYNC_IOC_JOB_INFO	\
+	_IOR(DMABUF_SYNC_IOC_MAGIC, 0x20, struct dmabuf_sync_job_info)
+#define DMABUF_SYNC_IOC_JOB_SYNC_FILE	\
+	_IOWR(DMABUF_SYNC_IOC_MAGIC, 0x21, struct dmabuf_sync_job_sync_file)
 
 #endif /* _UAPI_LINUX_DMABUF_SYNC_H */

@@ -42,7 +42,7 @@ struct vdmabuf_query {
  * @pad: (in) must be zero
  *
  * Errors: EINVAL zero or misaligned size; EMSGSIZE larger than max_size;
- * ENOMEM.
+ * EMFILE, ENFILE too many open files; EINTR a signal came; ENOMEM.
  */
 struct vdmabuf_alloc {
 	__u64 size;
@@ -55,15 +55,17 @@ struct vdmabuf_alloc {
 
 /**
  * struct vdmabuf_from_memfd - a dma-buf of a window of a memfd
- * @memfd: (in) a memfd sealed with F_SEAL_SHRINK and not with F_SEAL_WRITE
+ * @memfd: (in) a memfd sealed with F_SEAL_SHRINK, and neither with F_SEAL_WRITE nor
+ *	F_SEAL_FUTURE_WRITE
  * @flags: (in) must be zero
  * @offset: (in) bytes, a multiple of the page size
  * @size: (in) bytes, a multiple of the page size, within the file
  * @fd_flags: (in) as in struct vdmabuf_alloc
  * @fd: (out) the dma-buf
  *
- * Errors: EBADF not an open fd, or not open for writing; EINVAL not a memfd,
- * wrong seals, window zero, misaligned or past the end; EMSGSIZE; ENOMEM.
+ * Errors: EBADF not an open fd, or not open for reading and writing; EINVAL not
+ * a memfd, one of huge pages, wrong seals, window zero, misaligned or past the
+ * end; EMSGSIZE larger than max_size; EMFILE, ENFILE too many open files; ENOMEM.
  */
 struct vdmabuf_from_memfd {
 	__s32 memfd;

@@ -200,6 +200,12 @@ int dsync_posix_remove(struct file *file, const void *owner)
 	return posix_lock_file(file, &fl, NULL);
 }
 
+/* An fcntl() hold that is complete, whose ranges are in the inode of its own dma-buf. */
+static bool in_records(const struct dsync_access *held)
+{
+	return (held->flags & DSYNC_FCNTL) && !(held->flags & DSYNC_PENDING);
+}
+
 /**
  * dsync_posix_queue_conflict - F_GETLK for what is not in the inode
  * @access: what the caller would ask for; its queue is locked
@@ -213,15 +219,17 @@ bool dsync_posix_queue_conflict(const struct dsync_access *access, struct file_l
 	struct dsync_access *held;
 
 	list_for_each_entry(held, &access->queue->granted, node) {
-		if ((held->flags & DSYNC_FCNTL) && !(held->flags & DSYNC_PENDING))
+		if (in_records(held) && held->dmabuf == access->dmabuf)
 			continue;
 		if (!dsync_holds_back(held, access))
 			continue;
 		file_lock_flags(fl) = FL_POSIX;
 		file_lock_type(fl) = held->type & DMABUF_SYNC_WRITE ? F_WRLCK : F_RDLCK;
-		file_lock_pid(fl) = held->flags & DSYNC_KERNEL ? -1 : pid_nr(held->pid);
-		fl->fl_start = held->start;
-		fl->fl_end = held->end;
+		file_lock_pid(fl) = held->flags & (DSYNC_KERNEL | DSYNC_OFD) ? -1 :
+								       pid_nr(held->pid);
+		/* Through another dma-buf of the same memory it is all or nothing. */
+		fl->fl_start = in_records(held) ? 0 : held->start;
+		fl->fl_end = in_records(held) ? OFFSET_MAX : held->end;
 		return true;
 	}
 	return false;

@@ -53,6 +53,12 @@ int dsync_job_state(struct dmabuf_sync *sync)
 	return smp_load_acquire(&sync->job.state);
 }
 
+/* Or nobody knows how far it is, and there is nothing to wait for. */
+static bool was_submitted(const struct dmabuf_sync *sync)
+{
+	return READ_ONCE(sync->job.fence);
+}
+
 /* The job is off its queues: the object may be used again. */
 static void job_over(struct dmabuf_sync *sync)
 {
@@ -280,12 +286,15 @@ EXPORT_SYMBOL_GPL(dmabuf_sync_submit);
  * @err: 0 or a negative errno for the fence
  *
  * From any context. Only the first call for a job counts: the watchdog may
- * have been faster.
+ * have been faster. A job that has not been started has fences before it: to
+ * end it is a bug of the caller, and does nothing.
  */
 void dmabuf_sync_done(struct dmabuf_sync *sync, int err)
 {
 	struct dsync_job *job = &sync->job;
 
+	if (WARN_ON_ONCE(!was_submitted(sync) || dsync_job_state(sync) < DMABUF_SYNC_JOB_RUNNING))
+		return;
 	if (test_and_set_bit(DSYNC_JOB_ENDED, &job->flags))
 		return;
 	job->status = err;
@@ -337,13 +346,17 @@ EXPORT_SYMBOL_GPL(dmabuf_sync_cancel);
  * dmabuf_sync_wait_granted - sleep until a job is granted
  * @sync: submitted job
  *
- * Returns: 0; -ERESTARTSYS; why it could not be granted.
+ * Returns: 0; -ERESTARTSYS; why it could not be granted; -EINVAL it was never
+ * submitted, which is a bug of the caller.
  */
 int dmabuf_sync_wait_granted(struct dmabuf_sync *sync)
 {
-	int err = wait_event_interruptible(sync->wait,
-					   dsync_job_state(sync) != DMABUF_SYNC_JOB_QUEUED);
+	int err;
 
+	if (WARN_ON_ONCE(!was_submitted(sync)))
+		return -EINVAL;
+	err = wait_event_interruptible(sync->wait,
+				       dsync_job_state(sync) != DMABUF_SYNC_JOB_QUEUED);
 	if (err)
 		return err;
 	return sync->job.times[DMABUF_SYNC_JOB_GRANTED] ? 0 : sync->job.status;
@@ -356,6 +369,8 @@ EXPORT_SYMBOL_GPL(dmabuf_sync_wait_granted);
  */
 void dmabuf_sync_wait_done(struct dmabuf_sync *sync)
 {
+	if (WARN_ON_ONCE(!was_submitted(sync)))
+		return;
 	wait_event(sync->wait, dsync_job_state(sync) == DMABUF_SYNC_JOB_DONE);
 }
 EXPORT_SYMBOL_GPL(dmabuf_sync_wait_done);
@@ -365,10 +380,12 @@ EXPORT_SYMBOL_GPL(dmabuf_sync_wait_done);
  * @sync: submitted job
  *
  * Returns: a reference; ERR_PTR(-EAGAIN) before it is granted; why it could
- * not be granted.
+ * not be granted; ERR_PTR(-EINVAL) when it was never submitted.
  */
 struct dma_fence *dmabuf_sync_fence(struct dmabuf_sync *sync)
 {
+	if (!was_submitted(sync))
+		return ERR_PTR(-EINVAL);
 	if (dsync_job_state(sync) == DMABUF_SYNC_JOB_QUEUED)
 		return ERR_PTR(-EAGAIN);
 	if (!sync->job.times[DMABUF_SYNC_JOB_GRANTED])

@@ -85,7 +85,7 @@ static int single_unlock(const void *key)
 	if (found)
 		list_del(&found->node);
 	spin_unlock(&singles_lock);
-	if (WARN_ONCE(!found, "dmabuf_sync: unlock of a buffer that is not locked\n"))
+	if (WARN_ON_ONCE(!found))
 		return -EPERM;
 
 	err = dmabuf_sync_unlock(found->sync);
@@ -113,7 +113,8 @@ EXPORT_SYMBOL_GPL(dmabuf_sync_single_lock);
  * dmabuf_sync_single_unlock - undo dmabuf_sync_single_lock()
  * @dmabuf: the buffer
  *
- * Returns: 0; -EPERM not locked; -ETIMEDOUT the hold had been revoked.
+ * Returns: 0; -EPERM not locked, which is a bug of the caller; -ETIMEDOUT the
+ * hold had been revoked.
  */
 int dmabuf_sync_single_unlock(struct dma_buf *dmabuf)
 {

@@ -63,6 +63,9 @@ void dsync_sync_put(struct dmabuf_sync *sync)
 void dsync_sync_put_user(struct dmabuf_sync *sync)
 {
 	if (refcount_dec_and_test(&sync->users)) {
+		/* A bug of theirs, but it must not stay locked for ever. */
+		if (WARN_ON_ONCE(READ_ONCE(sync->state) == DSYNC_SYNC_LOCKED))
+			dsync_sync_unlock(sync);
 		dmabuf_sync_put_all(sync);
 		if (sync->ops && sync->ops->free)
 			sync->ops->free(sync->priv);
@@ -139,16 +142,14 @@ void dmabuf_sync_flush(void)
 EXPORT_SYMBOL_GPL(dmabuf_sync_flush);
 
 /**
- * dmabuf_sync_fini - the creator is through with a sync object
- * @sync: the object
+ * dmabuf_sync_fini - the creator, or another user, is through with a sync object
+ * @sync: the object; nobody waits in dmabuf_sync_lock() for it
  *
  * A submitted job goes on; ops->free is called after it. An object that is
- * still locked is a bug of the caller: it is unlocked.
+ * still locked when its last user goes is a bug: it is unlocked.
  */
 void dmabuf_sync_fini(struct dmabuf_sync *sync)
 {
-	if (WARN_ON_ONCE(READ_ONCE(sync->state) == DSYNC_SYNC_LOCKED))
-		dsync_sync_unlock(sync);
 	dsync_sync_put_user(sync);
 }
 EXPORT_SYMBOL_GPL(dmabuf_sync_fini);

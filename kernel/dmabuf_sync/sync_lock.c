@@ -470,7 +470,7 @@ int dmabuf_sync_unlock(struct dmabuf_sync *sync)
 {
 	int err = dsync_sync_unlock(sync);
 
-	WARN_ONCE(err == -EPERM, "dmabuf_sync: unlock of %s, which is not locked\n", sync->name);
+	WARN_ON_ONCE(err == -EPERM);
 	return err;
 }
 EXPORT_SYMBOL_GPL(dmabuf_sync_unlock);

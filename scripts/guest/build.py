@@ -16,9 +16,11 @@ from .kernels import Kernel
 from .report import SetupError
 from .sandbox import Sandbox
 
-SOURCES = ("Kbuild", "kernel")
 # In the order of loading.
 MODULES = ("dmabuf_sync", "vdmabuf", "vblit")
+# Built along with the others; the tests that want it load it.
+TEST_MODULE = "tests/module/dsync_test.ko"
+SOURCES = ("Kbuild", "kernel", "tests/module")
 PACKAGE = paths.ROOT / "python" / "dmabuf_sync"
 UAPI = paths.ROOT / "kernel" / "include" / "uapi"
 PRODUCTS = (".o", ".ko", ".a", ".mod", ".mod.c", ".cmd", ".symvers", ".order")
@@ -32,6 +34,7 @@ def workspace(kernel: Kernel) -> Path:
 def modules(kernel: Kernel, names: Sequence[str] = MODULES) -> list[Path]:
     """Build modules for `kernel` if anything changed; return their files, in loading order.
 
+    With the framework comes the module of the tests, as the last.
     Raises SetupError when the compiler finds fault; its messages have been printed.
     """
     unknown = set(names) - set(MODULES)
@@ -41,12 +44,17 @@ def modules(kernel: Kernel, names: Sequence[str] = MODULES) -> list[Path]:
         return []
     copy = workspace(kernel) / "src"
     made = [copy / "kernel" / name / f"{name}.ko" for name in MODULES if name in names]
+    tests = ""
+    if "dmabuf_sync" in names:
+        made.append(copy / TEST_MODULE)
+        tests = str(Path(TEST_MODULE).parent)
 
     def make() -> None:
         mirror(paths.ROOT, copy, SOURCES)
         words = ["make", "-s", f"-j{os.cpu_count() or 1}", "-C", kernel.headers, f"M={copy}"]
         # Without vmlinux there is no BTF to make, only a line of complaint for each module.
-        words += ["W=1", "CONFIG_DEBUG_INFO_BTF_MODULES=", f"MODULES={' '.join(names)}", "modules"]
+        words += ["W=1", "CONFIG_DEBUG_INFO_BTF_MODULES="]
+        words += [f"MODULES={' '.join(names)}", f"TESTS={tests}", "modules"]
         if Sandbox(kernel.base, writable=[copy], mounts=kernel.mounts).run(words):
             raise SetupError(f"the modules do not build for {kernel.release}")
 

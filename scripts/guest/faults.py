@@ -16,9 +16,15 @@ FAULTS = re.compile(
 )
 
 
+# A test that misuses the framework says so in the kernel log, and what it provokes is a warning.
+PROVOKED = re.compile(r"guest: a warning is due.*?guest: no warning is due", re.DOTALL)
+DUE = re.compile(r"WARNING: .* \[dmabuf_sync\]")
+
+
 def find(log: str) -> list[str]:
     """Return the lines of a console log, after the command started, that report a fault."""
     _, _, after = log.partition(STARTED)
+    after = PROVOKED.sub(lambda part: DUE.sub("", part[0]), after)
     return [line for line in after.splitlines() if FAULTS.search(line)]
 
 

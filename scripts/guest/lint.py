@@ -12,6 +12,7 @@ from .report import run, say, step
 from .sandbox import Sandbox
 
 PYTHON = ("python", "scripts", "tests")
+C = ("kernel", "tests/module")
 CHECKPATCH = ("checkpatch.pl", "spelling.txt", "const_structs.checkpatch")
 # What checkpatch cannot know about a file.
 EXCUSED = {
@@ -72,7 +73,7 @@ def kernel() -> int:
         tree.get(kernels.RECIPES[kernels.DEFAULT]), mounts={checkpatch(): "/checkpatch"}
     )
     groups: dict[str, list[str]] = {}
-    for path in build.sources(paths.ROOT / "kernel"):
+    for path in (path for top in C for path in build.sources(paths.ROOT / top)):
         if path.suffix in (".c", ".h"):
             relative = path.relative_to(paths.ROOT)
             groups.setdefault(",".join(excused(relative)), []).append(str(relative))

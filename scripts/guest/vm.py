@@ -117,7 +117,7 @@ def prepare(folder: Path, kernel: Kernel, session: Session, modules: Sequence[Pa
         place.mkdir(parents=True)
         shutil.copy(module, place)
     folder.mkdir(exist_ok=True)
-    names = [module.stem for module in modules]
+    names = [module.stem for module in modules if module.stem in build.MODULES]
     (folder / "start").write_text(start_script(kernel.name, session, names))
 
 

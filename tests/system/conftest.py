@@ -15,6 +15,7 @@ sys.path.insert(0, os.path.dirname(__file__))
 
 from actors import Actor, until
 from buffers import EXPORTERS, allocate, available
+from driver import Driver, load, unload
 from state import accesses, parameter
 
 
@@ -82,6 +83,25 @@ def actors() -> Iterator[Callable[[int], list[Actor]]]:
     yield make
     for actor in made:
         actor.kill()
+
+
+@pytest.fixture(scope="module")
+def _driver_module() -> Iterator[None]:
+    """The module in tests/module; not for the whole session: it keeps dmabuf_sync loaded."""
+    load()
+    yield
+    unload()
+
+
+@pytest.fixture
+def drivers(_driver_module: None) -> Iterator[Callable[..., Driver]]:
+    """drivers(flags): a driver with a sync object, closed after the test."""
+    with contextlib.ExitStack() as stack:
+
+        def make(flags: int | None = 0) -> Driver:
+            return stack.enter_context(Driver(flags))
+
+        yield make
 
 
 @pytest.fixture

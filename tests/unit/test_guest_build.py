@@ -109,6 +109,15 @@ LOG = f"""\
 """
 
 
+def test_a_provoked_warning_is_no_fault() -> None:
+    due = "[    1.0] WARNING: CPU: 0 PID: 1 at kernel/dmabuf_sync/job.c:1 f+0x0/0x1 [dmabuf_sync]"
+    newer = "[    1.0] WARNING: kernel/dmabuf_sync/job.c:1 at f+0x0/0x1 [dmabuf_sync], CPU#1: p/1"
+    other = "[    1.0] WARNING: possible circular locking dependency detected"
+    log = [faults.STARTED, "guest: a warning is due", due, newer, other, "guest: no warning is due"]
+    assert faults.find("\n".join(log)) == [other]
+    assert faults.find("\n".join([*log, due])) == [other, due]
+
+
 def test_faults_are_those_after_the_start() -> None:
     assert [line.split("]")[0] for line in faults.find(LOG)] == [
         "[   10.0",

@@ -273,6 +273,19 @@ static bool may_move(const struct search *search, const struct dsync_access *fro
 	return true;
 }
 
+/* Or else it is a deadlock. */
+static bool has_order_edge(const struct search *search)
+{
+	const struct dsync_request *request;
+
+	if (search->to)
+		return true;
+	for (request = search->end; request->cycle.parent; request = request->cycle.parent)
+		if (request->cycle.to)
+			return true;
+	return false;
+}
+
 /*
  * Of the order edges on the cycle, take the one closest to the start: who
  * waits there holds something that the cycle goes through.
@@ -336,7 +349,8 @@ bool dsync_cycle_deadlocks(struct dsync_request *request)
 		}
 		search.hold_edges_only = false;
 		ret = find_cycle(&search);
-		if (ret == -EDEADLK)
+		/* The last edge of a deadlock may have come between the two searches. */
+		if (ret == -EDEADLK || (ret && !has_order_edge(&search)))
 			continue;
 		if (!ret || !overtake(&search, &candidates))
 			break;

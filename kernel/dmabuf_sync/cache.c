@@ -14,7 +14,10 @@
  * nothing runs while the buffer passes from one CPU access to the next. What
  * is owed is kept in the accesses themselves: dsync_access.begun tells which
  * calls of end_cpu_access an access has to make when it leaves, and an access
- * that leaves hands its debt to another one that stays.
+ * that leaves hands its debt to another one that stays. There is one exception:
+ * when the last who writes leaves and a device waits to read, the caches are
+ * cleaned under the eyes of the CPU's readers. The device would have to wait
+ * for them otherwise, although they do not conflict, and they perhaps for it.
  *
  * The exporter is called directly and without any lock: after the fences have
  * been waited for there is nothing left that dma_buf_begin_cpu_access() would
@@ -121,31 +124,58 @@ int dsync_cache_begin(struct dsync_access *access)
 	return err;
 }
 
-/**
- * dsync_cache_hand_over - leave what is owed to somebody who stays
- * @access: leaving access that owes end_cpu_access, its queue locked
- *
- * Returns: true if another CPU access of the same dma-buf has taken it over.
- */
-bool dsync_cache_hand_over(struct dsync_access *access)
+static bool device_waits_to_read(const struct dsync_queue *queue)
 {
-	struct dsync_access *other;
+	const struct dsync_access *waiting;
+
+	list_for_each_entry(waiting, &queue->waiting, node)
+		if ((waiting->type & DMABUF_SYNC_DMA) && !(waiting->type & DMABUF_SYNC_WRITE))
+			return true;
+	return false;
+}
+
+/* Another CPU access of the same dma-buf that stays, one that writes if there is any. */
+static struct dsync_access *find_heir(const struct dsync_access *access)
+{
+	struct dsync_access *other, *heir = NULL;
 
 	list_for_each_entry(other, &access->queue->granted, node) {
 		if (!same_cpu_buffer(access, other) || (other->flags & DSYNC_LEAVING))
 			continue;
-		other->begun |= access->begun;
-		access->begun = 0;
-		return true;
+		if (!heir || (other->type & DMABUF_SYNC_WRITE))
+			heir = other;
 	}
-	return false;
+	return heir;
+}
+
+/**
+ * dsync_cache_hand_over - leave what is owed to somebody who stays
+ * @access: leaving access that owes end_cpu_access, its queue locked
+ * @shared: (out) false is returned, but other CPU accesses stay
+ *
+ * Returns: true if another CPU access of the same dma-buf has taken it over.
+ */
+bool dsync_cache_hand_over(struct dsync_access *access, bool *shared)
+{
+	struct dsync_access *heir = find_heir(access);
+
+	*shared = heir;
+	if (!heir)
+		return false;
+	if ((access->begun & DSYNC_BEGUN_WRITE) && !(heir->type & DMABUF_SYNC_WRITE) &&
+	    device_waits_to_read(access->queue))
+		return false;
+	heir->begun |= access->begun;
+	access->begun = 0;
+	return true;
 }
 
 /**
  * dsync_cache_end - pay what is owed
  * @access: leaving access, DSYNC_ENDING; nothing is locked
+ * @shared: others go on reading; @access owes for them afterwards
  */
-void dsync_cache_end(struct dsync_access *access)
+void dsync_cache_end(struct dsync_access *access, bool shared)
 {
 	const struct dma_buf_ops *ops = access->dmabuf->ops;
 
@@ -155,4 +185,8 @@ void dsync_cache_end(struct dsync_access *access)
 	if (ops->end_cpu_access && (access->begun & DSYNC_BEGUN_READ))
 		ops->end_cpu_access(access->dmabuf, DMA_FROM_DEVICE);
 	access->begun = 0;
+	/* If it fails they see what they saw before: nobody has written meanwhile. */
+	if (shared && (!ops->begin_cpu_access ||
+		       !ops->begin_cpu_access(access->dmabuf, DMA_FROM_DEVICE)))
+		access->begun = DSYNC_BEGUN_READ;
 }

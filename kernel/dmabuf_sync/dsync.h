@@ -284,8 +284,8 @@ void dsync_gate_free(struct dsync_gate *gate);
 /* cache.c */
 bool dsync_cache_needs_begin(const struct dsync_access *access);
 int dsync_cache_begin(struct dsync_access *access);
-void dsync_cache_end(struct dsync_access *access);
-bool dsync_cache_hand_over(struct dsync_access *access);
+void dsync_cache_end(struct dsync_access *access, bool shared);
+bool dsync_cache_hand_over(struct dsync_access *access, bool *shared);
 
 /* expire.c */
 int dsync_expiry_prepare(struct dsync_queue *queue);

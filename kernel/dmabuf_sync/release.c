@@ -43,11 +43,12 @@ void dsync_finish_release(struct dsync_access *access)
 {
 	struct dsync_queue *queue = access->queue;
 	LIST_HEAD(candidates);
+	bool shared;
 
-	if (access->begun && !dsync_cache_hand_over(access)) {
+	while (access->begun && !dsync_cache_hand_over(access, &shared)) {
 		access->flags |= DSYNC_ENDING;
 		dsync_queue_unlock(queue);
-		dsync_cache_end(access);
+		dsync_cache_end(access, shared);
 		dsync_queue_lock(queue);
 	}
 	list_del_init(&access->node);

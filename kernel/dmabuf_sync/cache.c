@@ -22,6 +22,8 @@
  * The exporter is called directly and without any lock: after the fences have
  * been waited for there is nothing left that dma_buf_begin_cpu_access() would
  * add, and it can fail, for a signal, after the exporter has begun.
+ *
+ * For exporters with range hooks all of this is done in ranges.c instead.
  */
 
 static bool same_cpu_buffer(const struct dsync_access *a, const struct dsync_access *b)
@@ -73,6 +75,8 @@ bool dsync_cache_needs_begin(const struct dsync_access *access)
 
 	if (!dsync_uses_cache(access))
 		return false;
+	if (dsync_has_ranges(access))
+		return dsync_ranges_need_begin(access);
 	ops = access->dmabuf->ops;
 	if (!ops->begin_cpu_access && !ops->end_cpu_access)
 		return false;
@@ -92,6 +96,8 @@ int dsync_cache_begin(struct dsync_access *access)
 	unsigned int wanted = begun_wanted(access);
 	int err = 0;
 
+	if (dsync_has_ranges(access))
+		return dsync_ranges_begin(access);
 	dsync_queue_lock(queue);
 	while (dsync_cache_needs_begin(access)) {
 		const struct dma_buf_ops *ops = access->dmabuf->ops;

@@ -83,6 +83,7 @@ struct dsync_expiry;
  * @dmabuf: NULL if only the reservation object is known. A sync object holds a
  *	reference. An fcntl access holds none (it would keep the last close
  *	from coming): it is gone before the file is.
+ * @exporter: of @dmabuf, if it has registered hooks
  * @resv: what it is an access to
  * @start: first byte
  * @end: last byte
@@ -99,6 +100,7 @@ struct dsync_access {
 	struct dsync_request *request;
 	const void *owner;
 	struct dma_buf *dmabuf;
+	const struct dmabuf_sync_exporter *exporter;
 	struct dma_resv *resv;
 	loff_t start;
 	loff_t end;
@@ -110,13 +112,42 @@ struct dsync_access {
 	u8 begun;
 };
 
+enum dsync_range_state {
+	DSYNC_RANGE_BEGINNING,	/* begin_range is running */
+	DSYNC_RANGE_BEGUN,
+	DSYNC_RANGE_ENDING,	/* end_range is running: nobody may pass */
+};
+
+/**
+ * struct dsync_range - bytes that were begun and not ended, see ranges.c
+ * @node: in dsync_queue.ranges
+ * @dmabuf: buffer; alive, since somebody holds it or ends this
+ * @exporter: of @dmabuf
+ * @start: first byte
+ * @end: last byte
+ * @write: begun for writing
+ * @state: what the exporter is doing
+ */
+struct dsync_range {
+	struct list_head node;
+	struct dma_buf *dmabuf;
+	const struct dmabuf_sync_exporter *exporter;
+	loff_t start;
+	loff_t end;
+	bool write;
+	enum dsync_range_state state;
+};
+
 /**
  * struct dsync_queue - who uses and who waits for one reservation object
  * @node: in the hash table, under its bucket's lock
  * @resv: key; only followed through an access that keeps it alive
  * @refs: under the bucket's lock
  * @beginnings: begin_cpu_access calls that are running; changes under @lock
+ * @range_calls: begin_range and end_range calls that are running; changes under @lock
  * @lock: all below
+ * @closed: nobody is granted anything while this is not zero
+ * @ranges: struct dsync_range
  * @granted: accesses that are held
  * @waiting: accesses in the order in which they will be served
  * @txn_node: in dsync_txn.locked
@@ -127,7 +158,10 @@ struct dsync_queue {
 	struct dma_resv *resv;
 	unsigned int refs;
 	unsigned int beginnings;
+	unsigned int range_calls;
+	unsigned int closed;
 	struct ww_mutex lock;
+	struct list_head ranges;
 	struct list_head granted;
 	struct list_head waiting;
 	struct list_head txn_node;
@@ -223,6 +257,8 @@ static inline void dsync_queue_unlock(struct dsync_queue *queue)
 }
 
 /* grant.c */
+bool dsync_dma_overlap(const struct dsync_access *access, const struct dma_buf *dmabuf,
+		       loff_t start, loff_t end);
 bool dsync_conflict(const struct dsync_access *a, const struct dsync_access *b);
 bool dsync_holds_back(const struct dsync_access *held, const struct dsync_access *access);
 struct list_head *dsync_enqueue_position(const struct dsync_access *access);
@@ -252,8 +288,11 @@ void dsync_cycle_unhash(struct dsync_request *request);
 bool dsync_cycle_deadlocks(struct dsync_request *request);
 
 /* fences.c */
-bool dsync_fences_signalled(struct dma_resv *resv, unsigned int type);
-int dsync_fences_wait(struct dma_resv *resv, unsigned int type, ktime_t until);
+bool dsync_fences_signalled(const struct dsync_access *access);
+int dsync_fences_wait(const struct dsync_access *access, ktime_t until);
+
+/* job_fence.c */
+bool dsync_fence_elsewhere(struct dma_fence *fence, const struct dsync_access *access);
 
 /**
  * struct dsync_gate - run a work item once a set of fences has signalled
@@ -287,6 +326,19 @@ int dsync_cache_begin(struct dsync_access *access);
 void dsync_cache_end(struct dsync_access *access, bool shared);
 bool dsync_cache_hand_over(struct dsync_access *access, bool *shared);
 
+/* exporter.c */
+const struct dmabuf_sync_exporter *dsync_exporter_find(const struct dma_buf *dmabuf);
+loff_t dsync_dma_first(loff_t start);
+loff_t dsync_dma_last(loff_t end);
+void dsync_released(const struct dsync_access *access, loff_t first, loff_t last);
+
+/* ranges.c */
+bool dsync_has_ranges(const struct dsync_access *access);
+bool dsync_ranges_need_begin(const struct dsync_access *access);
+int dsync_ranges_begin(struct dsync_access *access);
+bool dsync_ranges_block(const struct dsync_access *access);
+bool dsync_ranges_settle(const struct dsync_access *access, const struct dsync_access *wanted);
+
 /* expire.c */
 int dsync_expiry_prepare(struct dsync_queue *queue);
 void dsync_expiry_arm(struct dsync_queue *queue);
@@ -302,6 +354,10 @@ void dsync_revoked_exit(void);
 bool dsync_posix_conflict(const struct dsync_access *access);
 bool dsync_posix_owner_conflict(const void *owner, const struct dsync_access *access);
 unsigned int dsync_posix_held(struct file *file, const void *owner);
+bool dsync_held_at(loff_t start, loff_t stop, loff_t pos, loff_t *end, loff_t *next);
+bool dsync_posix_held_at(const struct dma_buf *dmabuf, bool writers_only, loff_t pos,
+			 loff_t *end, loff_t *next);
+bool dsync_posix_may_access(const struct dma_buf *dmabuf, loff_t first, loff_t last, bool write);
 void dsync_posix_adopt(struct dsync_queue *queue, struct dma_buf *dmabuf);
 int dsync_posix_remove(struct file *file, const void *owner);
 bool dsync_posix_queue_conflict(const struct dsync_access *access, struct file_lock *fl);

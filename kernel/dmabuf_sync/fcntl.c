@@ -54,6 +54,7 @@ static void init_access(struct dsync_access *access, struct file *file, struct f
 {
 	access->owner = file_lock_owner(fl);
 	access->dmabuf = file->private_data;
+	access->exporter = dsync_exporter_find(access->dmabuf);
 	access->resv = access->dmabuf->resv;
 	access->start = fl->fl_start;
 	access->end = fl->fl_end;
@@ -147,10 +148,12 @@ static int prepare_cpu(struct dsync_access *access, bool sleep, ktime_t until)
 	int err = 0;
 
 	if (sleep)
-		err = dsync_fences_wait(access->dmabuf->resv, access->type, until);
-	else if (!dsync_fences_signalled(access->dmabuf->resv, access->type))
+		err = dsync_fences_wait(access, until);
+	else if (!dsync_fences_signalled(access))
 		err = -EAGAIN;
-	return err ?: dsync_cache_begin(access);
+	if (!err)
+		err = dsync_cache_begin(access);
+	return err == -ENOMEM ? -ENOLCK : err;
 }
 
 /* Returns 0 and @merged as complete_grant() does; on error @access is on no list. */
@@ -159,6 +162,7 @@ static int acquire(struct dsync_access *access, struct file *file, struct file_l
 {
 	bool sleep = file_lock_flags(fl) & FL_SLEEP;
 	struct dsync_queue *queue = access->queue;
+	const struct dsync_access asked = *access;
 	LIST_HEAD(candidates);
 	int err;
 
@@ -178,7 +182,7 @@ again:
 		err = wait_for_grant(access, until);
 		if (err)
 			return err;
-	} else if (dsync_fences_signalled(access->dmabuf->resv, access->type) &&
+	} else if (dsync_fences_signalled(access) &&
 		   !dsync_cache_needs_begin(access)) {
 		trace_dmabuf_sync_grant(access);
 		dsync_count(GRANT);
@@ -205,8 +209,12 @@ again:
 	}
 scan:
 	/* A lock for reading on top of one for writing lets others in. */
-	if (!list_empty(&queue->waiting))
+	if (!err && *merged && asked.type == DMABUF_SYNC_READ)
+		dsync_released(&asked, asked.start, asked.end);
+	if (!list_empty(&queue->waiting)) {
+		dsync_ranges_settle(&asked, NULL);
 		dsync_queue_scan(queue, &candidates);
+	}
 unlock:
 	dsync_queue_unlock(queue);
 	dsync_grant_candidates(&candidates);
@@ -327,6 +335,8 @@ static int unlock(struct file *file, struct file_lock *fl)
 	}
 	if (held)
 		held->type = left;
+	dsync_released(&like, like.start, like.end);
+	dsync_ranges_settle(&like, NULL);
 	if (!list_empty(&queue->waiting))
 		dsync_queue_scan(queue, &candidates);
 unlock:

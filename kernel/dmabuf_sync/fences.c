@@ -21,39 +21,57 @@
 
 /**
  * dsync_fences_signalled - would dsync_fences_wait() return at once?
- * @resv: reservation object
- * @type: access type
+ * @access: CPU access
  *
  * Returns: true if no fence has to be waited for.
  */
-bool dsync_fences_signalled(struct dma_resv *resv, unsigned int type)
+bool dsync_fences_signalled(const struct dsync_access *access)
 {
-	return dma_resv_test_signaled(resv, dma_resv_usage_rw(type & DMABUF_SYNC_WRITE));
+	enum dma_resv_usage usage = dma_resv_usage_rw(access->type & DMABUF_SYNC_WRITE);
+	struct dma_resv_iter cursor;
+	struct dma_fence *fence;
+	bool signalled = true;
+
+	if (dma_resv_test_signaled(access->resv, usage))
+		return true;
+	if (!dsync_has_ranges(access))
+		return false;
+	dma_resv_iter_begin(&cursor, access->resv, usage);
+	dma_resv_for_each_fence_unlocked(&cursor, fence) {
+		if (dma_resv_iter_is_restarted(&cursor))
+			signalled = true;
+		if (!dsync_fence_elsewhere(fence, access))
+			signalled = false;
+	}
+	dma_resv_iter_end(&cursor);
+	return signalled;
 }
 
 /**
  * dsync_fences_wait - sleep until the fences of now have signalled
- * @resv: reservation object
- * @type: access type
+ * @access: CPU access
  * @until: CLOCK_MONOTONIC time to give up at
+ *
+ * Jobs that have nothing to do with its bytes are left out.
  *
  * Returns: 0, -ERESTARTSYS, -ETIMEDOUT or -ENOMEM.
  */
-int dsync_fences_wait(struct dma_resv *resv, unsigned int type, ktime_t until)
+int dsync_fences_wait(const struct dsync_access *access, ktime_t until)
 {
 	struct dma_fence **fences;
 	unsigned int count, i;
 	int err;
 
-	if (dsync_fences_signalled(resv, type))
+	if (dsync_fences_signalled(access))
 		return 0;
-	err = dma_resv_get_fences(resv, dma_resv_usage_rw(type & DMABUF_SYNC_WRITE),
+	err = dma_resv_get_fences(access->resv,
+				  dma_resv_usage_rw(access->type & DMABUF_SYNC_WRITE),
 				  &count, &fences);
 	if (err)
 		return err;
 
 	for (i = 0; i < count; i++) {
-		if (!err) {
+		if (!err && !dsync_fence_elsewhere(fences[i], access)) {
 			long left = dma_fence_wait_timeout(fences[i], true,
 							   dsync_timeout_until(until));
 

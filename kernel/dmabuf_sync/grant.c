@@ -33,12 +33,43 @@ static bool types_conflict(const struct dsync_access *a, const struct dsync_acce
 	return (a->type | b->type) & DMABUF_SYNC_WRITE;
 }
 
-/* Ranges count between CPU accesses through the same dma-buf; else it is all or nothing. */
+/**
+ * dsync_dma_overlap - do an access of a device and one of the CPU overlap?
+ * @access: DMA
+ * @dmabuf: buffer of the other
+ * @start: its first byte
+ * @end: its last byte
+ *
+ * Returns: true unless the exporter keeps its ranges apart.
+ */
+bool dsync_dma_overlap(const struct dsync_access *access, const struct dma_buf *dmabuf,
+		       loff_t start, loff_t end)
+{
+	if (access->dmabuf != dmabuf || !access->exporter || !access->exporter->begin_range)
+		return true;
+	return dsync_dma_first(start) <= dsync_dma_last(access->end) &&
+	       dsync_dma_first(access->start) <= dsync_dma_last(end);
+}
+
+/*
+ * Ranges count between CPU accesses through the same dma-buf, and between CPU
+ * and DMA if the exporter can do that; else it is all or nothing.
+ */
 static bool ranges_overlap(const struct dsync_access *a, const struct dsync_access *b)
 {
-	if (((a->type | b->type) & DMABUF_SYNC_DMA) || a->dmabuf != b->dmabuf)
+	bool dma = a->type & DMABUF_SYNC_DMA;
+
+	if (a->dmabuf != b->dmabuf)
 		return true;
-	return a->start <= b->end && b->start <= a->end;
+	if (!((a->type | b->type) & DMABUF_SYNC_DMA))
+		return a->start <= b->end && b->start <= a->end;
+	/* Between devices fences decide, and they have no range. */
+	if (a->type & b->type & DMABUF_SYNC_DMA)
+		return true;
+	if (!dsync_has_ranges(dma ? b : a))
+		return true;
+	return dma ? dsync_dma_overlap(a, b->dmabuf, b->start, b->end) :
+		     dsync_dma_overlap(b, a->dmabuf, a->start, a->end);
 }
 
 /**
@@ -140,6 +171,8 @@ bool dsync_blocked(const struct dsync_access *access, const struct list_head *po
 	const struct dsync_queue *queue = access->queue;
 	const struct dsync_access *other;
 
+	if (queue->closed || dsync_ranges_block(access))
+		return true;
 	list_for_each_entry(other, &queue->granted, node) {
 		if (ranges_in_inode(other) && other->dmabuf == access->dmabuf &&
 		    !dirty_for(other, access))
@@ -278,8 +311,10 @@ static bool whole_write(const struct dsync_access *access)
 {
 	if (!(access->type & DMABUF_SYNC_WRITE))
 		return false;
-	return (access->type & DMABUF_SYNC_DMA) ||
-	       (access->start == 0 && access->end == OFFSET_MAX);
+	if ((access->type & DMABUF_SYNC_DMA) &&
+	    dsync_dma_overlap(access, access->dmabuf, OFFSET_MAX, OFFSET_MAX))
+		return true;
+	return access->start == 0 && access->end == OFFSET_MAX;
 }
 
 /**

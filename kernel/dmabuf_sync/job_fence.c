@@ -5,6 +5,7 @@
 #include <linux/bitmap.h>
 #include <linux/dma-fence.h>
 #include <linux/slab.h>
+#include <linux/xarray.h>
 
 #include "sync.h"
 
@@ -18,18 +19,28 @@
  * Publishing is one section with all reservation objects locked: the fences
  * before the job are collected, slots are reserved, and the fence is added to
  * all buffers. All memory is allocated before the first addition.
+ *
+ * The CPU does not wait for a job that uses other bytes of the buffer, if the
+ * exporter keeps them apart: such a fence knows its ranges, and is known by its
+ * context.
  */
+
+static DEFINE_XARRAY_FLAGS(ranged_fences, XA_FLAGS_LOCK_IRQ);
 
 /**
  * struct dsync_fence - a fence that needs nothing but this module's code
  * @base: must be first, the fence core frees it
  * @lock: of @base
  * @name: of the timeline
+ * @accesses: copies of the job's, only compared; NULL if none has a range
+ * @count: length of @accesses
  */
 struct dsync_fence {
 	struct dma_fence base;
 	spinlock_t lock;	/* of @base */
 	char name[DMABUF_SYNC_NAME_LEN];
+	struct dsync_access *accesses;
+	unsigned int count;
 };
 
 static const char *fence_driver_name(struct dma_fence *fence)
@@ -44,6 +55,15 @@ static const char *fence_timeline_name(struct dma_fence *fence)
 
 static void fence_release(struct dma_fence *fence)
 {
+	struct dsync_fence *ours = container_of(fence, struct dsync_fence, base);
+	unsigned long flags;
+
+	if (ours->accesses) {
+		xa_lock_irqsave(&ranged_fences, flags);
+		__xa_erase(&ranged_fences, fence->context);
+		xa_unlock_irqrestore(&ranged_fences, flags);
+		kfree(ours->accesses);
+	}
 	dma_fence_free(fence);
 	/* dsync_hook_remove() waits for us to return. */
 	module_put(THIS_MODULE);
@@ -130,6 +150,69 @@ again:
 	return 0;
 }
 
+static bool any_range(const struct dsync_request *request)
+{
+	const struct dsync_access *access;
+
+	for_each_access(access, request)
+		if (!dsync_dma_overlap(access, access->dmabuf, 0, 0) ||
+		    !dsync_dma_overlap(access, access->dmabuf, OFFSET_MAX, OFFSET_MAX))
+			return true;
+	return false;
+}
+
+/* Without memory for it the CPU only waits longer. */
+static void remember_ranges(struct dma_fence *fence, const struct dsync_request *request)
+{
+	struct dsync_fence *ours = container_of(fence, struct dsync_fence, base);
+	struct dsync_access *accesses;
+
+	if (!any_range(request))
+		return;
+	accesses = kmemdup(request->accesses, array_size(request->count, sizeof(*accesses)),
+			   GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	if (!accesses)
+		return;
+	if (xa_insert_irq(&ranged_fences, fence->context, fence, GFP_KERNEL)) {
+		kfree(accesses);
+		return;
+	}
+	ours->count = request->count;
+	/* Pairs with dsync_fence_elsewhere(), which may find it now. */
+	smp_store_release(&ours->accesses, accesses);
+}
+
+/**
+ * dsync_fence_elsewhere - is this a job that uses other bytes?
+ * @fence: fence on the buffer of @access; a reference
+ * @access: access of the CPU
+ *
+ * Returns: true if @access need not wait for it.
+ */
+bool dsync_fence_elsewhere(struct dma_fence *fence, const struct dsync_access *access)
+{
+	const struct dsync_access *accesses;
+	struct dsync_fence *ours;
+	bool found = false;
+	unsigned int i;
+
+	if (!dsync_has_ranges(access) || xa_load(&ranged_fences, fence->context) != fence)
+		return false;
+	ours = container_of(fence, struct dsync_fence, base);
+	/* Pairs with remember_ranges(). */
+	accesses = smp_load_acquire(&ours->accesses);
+	if (!accesses)
+		return false;
+	for (i = 0; i < ours->count; i++) {
+		if (accesses[i].resv != access->resv)
+			continue;
+		if (dsync_dma_overlap(&accesses[i], access->dmabuf, access->start, access->end))
+			return false;
+		found = true;
+	}
+	return found;
+}
+
 static enum dma_resv_usage usage_before(const struct dsync_access *access)
 {
 	return dma_resv_usage_rw(access->type & DMABUF_SYNC_WRITE);
@@ -181,6 +264,7 @@ int dsync_fence_publish(struct dmabuf_sync *sync, struct dma_fence *fence, bool 
 	locked = bitmap_zalloc(request->count, GFP_KERNEL);
 	if (!locked)
 		return -ENOMEM;
+	remember_ranges(fence, request);
 	ww_acquire_init(&ctx, &reservation_ww_class);
 	err = lock_resvs(request, &ctx, locked, interruptible);
 	if (err)

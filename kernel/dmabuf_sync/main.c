@@ -13,7 +13,7 @@
  *			sync.c, sync_lock.c, single.c (drivers), job.c (DMA)
  * who gets it		grant.c, wait.c, release.c, cycle.c, expire.c
  * on what		queue.c (reservation objects), posix.c (records)
- * around it		fences.c, cache.c, job_fence.c
+ * around it		fences.c, cache.c, ranges.c, job_fence.c, exporter.c
  * afterwards		revoked.c
  * in the kernel	hook.c
  *

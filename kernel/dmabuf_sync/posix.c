@@ -2,6 +2,7 @@
 /*
  * dmabuf-sync: the posix lock records of a dma-buf's inode.
  */
+#include <linux/fdtable.h>
 #include <linux/pid_namespace.h>
 
 #include "dsync.h"
@@ -28,7 +29,7 @@ static bool record_conflicts(struct file_lock *record, const struct dsync_access
 	if (file_lock_type(record) != F_WRLCK && !(access->type & DMABUF_SYNC_WRITE))
 		return false;
 	if (access->type & DMABUF_SYNC_DMA)
-		return true;
+		return dsync_dma_overlap(access, access->dmabuf, record->fl_start, record->fl_end);
 	return record->fl_start <= access->end && access->start <= record->fl_end;
 }
 
@@ -109,6 +110,87 @@ unsigned int dsync_posix_held(struct file *file, const void *owner)
 	return held;
 }
 
+/**
+ * dsync_held_at - a step on the search for bytes that nobody holds
+ * @start: first byte that somebody holds
+ * @stop: last one
+ * @pos: byte in question
+ * @end: grows to @stop if that covers @pos
+ * @next: shrinks to @start if that comes after @pos
+ *
+ * Returns: true if it is held.
+ */
+bool dsync_held_at(loff_t start, loff_t stop, loff_t pos, loff_t *end, loff_t *next)
+{
+	start = dsync_dma_first(start);
+	stop = dsync_dma_last(stop);
+	if (start > pos) {
+		*next = min(*next, start);
+		return false;
+	}
+	if (stop < pos)
+		return false;
+	*end = max(*end, stop);
+	return true;
+}
+
+/**
+ * dsync_posix_held_at - does any record cover a byte?
+ * @dmabuf: buffer
+ * @writers_only: count write locks only
+ * @pos: byte
+ * @end: see dsync_held_at()
+ * @next: see dsync_held_at()
+ *
+ * Returns: true if one does.
+ */
+bool dsync_posix_held_at(const struct dma_buf *dmabuf, bool writers_only, loff_t pos,
+			 loff_t *end, loff_t *next)
+{
+	struct file_lock_context *ctx = posix_context(dmabuf);
+	struct file_lock *record;
+	bool found = false;
+
+	if (!ctx)
+		return false;
+	spin_lock(&ctx->flc_lock);
+	for_each_posix_lock(record, ctx)
+		if (!writers_only || file_lock_type(record) == F_WRLCK)
+			found |= dsync_held_at(record->fl_start, record->fl_end, pos, end, next);
+	spin_unlock(&ctx->flc_lock);
+	return found;
+}
+
+/**
+ * dsync_posix_may_access - does the calling process hold any of these bytes?
+ * @dmabuf: buffer
+ * @first: first byte
+ * @last: last byte
+ * @write: for writing
+ *
+ * Returns: true if it does, or somebody through the open file description.
+ */
+bool dsync_posix_may_access(const struct dma_buf *dmabuf, loff_t first, loff_t last, bool write)
+{
+	struct file_lock_context *ctx = posix_context(dmabuf);
+	struct file_lock *record;
+	bool found = false;
+
+	if (!ctx)
+		return false;
+	spin_lock(&ctx->flc_lock);
+	for_each_posix_lock(record, ctx) {
+		if (file_lock_owner(record) != (fl_owner_t)current->files &&
+		    !(file_lock_flags(record) & FL_OFDLCK))
+			continue;
+		if (write && file_lock_type(record) != F_WRLCK)
+			continue;
+		found |= record->fl_start <= last && first <= record->fl_end;
+	}
+	spin_unlock(&ctx->flc_lock);
+	return found;
+}
+
 /* A record whose owner has no granted access in the queue: made before the module came. */
 static struct file_lock *find_stranger(struct dsync_queue *queue, struct file_lock_context *ctx)
 {
@@ -169,6 +251,7 @@ void dsync_posix_adopt(struct dsync_queue *queue, struct dma_buf *dmabuf)
 
 		access->type = dsync_posix_held(dmabuf->file, access->owner);
 		access->dmabuf = dmabuf;
+		access->exporter = dsync_exporter_find(dmabuf);
 		access->resv = dmabuf->resv;
 		access->end = OFFSET_MAX;
 		access->granted_at = ktime_get();

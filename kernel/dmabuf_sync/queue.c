@@ -97,7 +97,10 @@ struct dsync_queue *dsync_queue_get(struct dma_resv *resv)
 	made->resv = resv;
 	made->refs = 1;
 	made->beginnings = 0;
+	made->range_calls = 0;
+	made->closed = 0;
 	ww_mutex_init(&made->lock, &dsync_ww_class);
+	INIT_LIST_HEAD(&made->ranges);
 	INIT_LIST_HEAD(&made->granted);
 	INIT_LIST_HEAD(&made->waiting);
 	made->expiry = NULL;
@@ -149,7 +152,8 @@ void dsync_queue_put(struct dsync_queue *queue)
 	if (!last)
 		return;
 
-	WARN_ON_ONCE(!list_empty(&queue->granted) || !list_empty(&queue->waiting));
+	WARN_ON_ONCE(!list_empty(&queue->granted) || !list_empty(&queue->waiting) ||
+		     !list_empty(&queue->ranges));
 	ww_mutex_destroy(&queue->lock);
 	kfree(queue->expiry);
 	kmem_cache_free(queue_cache, queue);

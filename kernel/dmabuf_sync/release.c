@@ -16,7 +16,8 @@
  * work is done. If there is none, end_cpu_access runs now, without any lock,
  * while the access stays on the list as DSYNC_ENDING and keeps everybody out:
  * so DMA never starts before the caches are clean. An access that owes no
- * end_cpu_access is simply taken off.
+ * end_cpu_access is simply taken off. With range hooks what is owed is owed by
+ * the queue (ranges.c), and paid before the last who held it is taken off.
  */
 
 /**
@@ -51,6 +52,7 @@ void dsync_finish_release(struct dsync_access *access)
 		dsync_cache_end(access, shared);
 		dsync_queue_lock(queue);
 	}
+	dsync_ranges_settle(access, NULL);
 	list_del_init(&access->node);
 	if (access->flags & DSYNC_REVOKED && access->request)
 		wake_up(&access->request->wait);
@@ -74,7 +76,13 @@ void dsync_release(struct dsync_access *access)
 	LIST_HEAD(candidates);
 
 	access->flags |= DSYNC_LEAVING;
-	if (access->begun) {
+	if (access->flags & DSYNC_FCNTL) {
+		/* All its ranges, wherever they were. */
+		access->start = 0;
+		access->end = OFFSET_MAX;
+	}
+	dsync_released(access, access->start, access->end);
+	if (access->begun || !list_empty(&queue->ranges)) {
 		dsync_queue_scan(queue, &candidates);
 		if (!list_empty(&candidates)) {
 			dsync_queue_unlock(queue);
@@ -83,6 +91,19 @@ void dsync_release(struct dsync_access *access)
 		}
 	}
 	dsync_finish_release(access);
+}
+
+/* Before the others of the request leave, so that nobody gets it meanwhile. */
+static void take_away(struct dsync_access *access)
+{
+	if (!access->exporter || !access->exporter->released)
+		return;
+	dsync_queue_lock(access->queue);
+	if (!(access->flags & DSYNC_REVOKED)) {
+		access->flags |= DSYNC_LEAVING;
+		dsync_released(access, access->start, access->end);
+	}
+	dsync_queue_unlock(access->queue);
 }
 
 /**
@@ -98,6 +119,8 @@ void dsync_release_request(struct dsync_request *request)
 	struct dsync_txn txn;
 	LIST_HEAD(candidates);
 
+	for_each_access(access, request)
+		take_away(access);
 	dsync_txn_begin(&txn);
 	dsync_txn_lock_request(&txn, request);
 	for_each_access(access, request)

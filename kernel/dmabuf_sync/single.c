@@ -127,13 +127,19 @@ EXPORT_SYMBOL_GPL(dmabuf_sync_single_unlock);
  * @attach: a mapped attachment
  * @dir: DMA_TO_DEVICE to read it, DMA_FROM_DEVICE or DMA_BIDIRECTIONAL to write it
  *
- * Waits for the CPU to be off the buffer and for the fences on it.
+ * Waits for the CPU to be off the buffer and for the fences on it. An exporter
+ * that has registered &dmabuf_sync_exporter.start_dma brings the mapping up to
+ * date, so it can stay mapped for as long as it is attached. Of other exporters
+ * nothing is known: unmap after the DMA, or use dma_sync_sgtable_for_device()
+ * before it and dma_sync_sgtable_for_cpu() after it.
  *
- * Returns: as dmabuf_sync_single_lock().
+ * Returns: as dmabuf_sync_single_lock(); what the exporter says.
  */
 int dma_buf_attachment_start_dma(struct dma_buf_attachment *attach, enum dma_data_direction dir)
 {
+	const struct dmabuf_sync_exporter *exporter = dsync_exporter_find(attach->dmabuf);
 	unsigned int type;
+	int err;
 
 	switch (dir) {
 	case DMA_TO_DEVICE:
@@ -148,7 +154,13 @@ int dma_buf_attachment_start_dma(struct dma_buf_attachment *attach, enum dma_dat
 	default:
 		return -EINVAL;
 	}
-	return single_lock(attach, attach->dmabuf, type, true);
+	err = single_lock(attach, attach->dmabuf, type, true);
+	if (err || !exporter || !exporter->start_dma)
+		return err;
+	err = exporter->start_dma(attach, dir);
+	if (err)
+		single_unlock(attach);
+	return err;
 }
 EXPORT_SYMBOL_GPL(dma_buf_attachment_start_dma);
 
@@ -158,6 +170,10 @@ EXPORT_SYMBOL_GPL(dma_buf_attachment_start_dma);
  */
 void dma_buf_attachment_end_dma(struct dma_buf_attachment *attach)
 {
+	const struct dmabuf_sync_exporter *exporter = dsync_exporter_find(attach->dmabuf);
+
+	if (exporter && exporter->end_dma)
+		exporter->end_dma(attach);
 	single_unlock(attach);
 }
 EXPORT_SYMBOL_GPL(dma_buf_attachment_end_dma);

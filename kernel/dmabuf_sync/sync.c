@@ -225,6 +225,7 @@ int dsync_sync_add(struct dmabuf_sync *sync, struct dma_buf *dmabuf, struct dma_
 	if (dmabuf)
 		get_dma_buf(dmabuf);
 	access->dmabuf = dmabuf;
+	access->exporter = dsync_exporter_find(dmabuf);
 	access->resv = resv;
 	access->start = start;
 	access->end = end;
@@ -252,6 +253,28 @@ int dmabuf_sync_get(struct dmabuf_sync *sync, struct dma_buf *dmabuf, unsigned i
 	return dsync_sync_add(sync, dmabuf, dmabuf->resv, type, 0, OFFSET_MAX);
 }
 EXPORT_SYMBOL_GPL(dmabuf_sync_get);
+
+/**
+ * dmabuf_sync_get_range - add a part of a dma-buf to an unlocked sync object
+ * @sync: the object
+ * @dmabuf: the buffer; the object takes a reference
+ * @type: DMA_BUF_ACCESS_*
+ * @start: first byte
+ * @length: bytes
+ *
+ * Between CPU and DMA the range counts if the exporter can keep them apart.
+ *
+ * Returns: as dmabuf_sync_get(), -EINVAL also for a range that is empty or not
+ * in the buffer.
+ */
+int dmabuf_sync_get_range(struct dmabuf_sync *sync, struct dma_buf *dmabuf, unsigned int type,
+			  u64 start, u64 length)
+{
+	if (!length || start >= dmabuf->size || length > dmabuf->size - start)
+		return -EINVAL;
+	return dsync_sync_add(sync, dmabuf, dmabuf->resv, type, start, start + length - 1);
+}
+EXPORT_SYMBOL_GPL(dmabuf_sync_get_range);
 
 /**
  * dmabuf_sync_get_resv - add a reservation object to an unlocked sync object

@@ -35,6 +35,7 @@ static bool any_blocked(struct dsync_request *request)
 static int prepare_to_wait_in_queues(struct dsync_request *request)
 {
 	struct dsync_access *access;
+	LIST_HEAD(candidates);
 	int err;
 
 	for_each_access(access, request) {
@@ -45,7 +46,11 @@ static int prepare_to_wait_in_queues(struct dsync_request *request)
 			continue;
 		dsync_queue_lock(access->queue);
 		dsync_posix_adopt(access->queue, access->dmabuf);
+		/* What readers have left for the next device to clean. */
+		if (dsync_ranges_settle(access, access))
+			dsync_queue_scan(access->queue, &candidates);
 		dsync_queue_unlock(access->queue);
+		dsync_grant_candidates(&candidates);
 	}
 	return 0;
 }
@@ -132,9 +137,9 @@ static int wait_for_fences(struct dmabuf_sync *sync, enum dsync_lock_mode mode, 
 
 	for_each_access(access, &sync->request) {
 		if (mode == DSYNC_LOCK_NONBLOCK)
-			err = dsync_fences_signalled(access->resv, access->type) ? 0 : -EAGAIN;
+			err = dsync_fences_signalled(access) ? 0 : -EAGAIN;
 		else
-			err = dsync_fences_wait(access->resv, access->type, until);
+			err = dsync_fences_wait(access, until);
 		if (err)
 			return err;
 	}
@@ -215,8 +220,12 @@ static struct dsync_gate *collect_fences(struct dmabuf_sync *sync)
 			goto put_fences;
 		}
 		all = grown;
-		memcpy(all + total, fences, array_size(count, sizeof(*all)));
-		total += count;
+		for (i = 0; i < count; i++) {
+			if (dsync_fence_elsewhere(fences[i], access))
+				dma_fence_put(fences[i]);
+			else
+				all[total++] = fences[i];
+		}
 		kfree(fences);
 	}
 	gate = dsync_gate_alloc(total);

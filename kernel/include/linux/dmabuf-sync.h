@@ -6,11 +6,13 @@
 #define _LINUX_DMABUF_SYNC_H
 
 #include <linux/dma-direction.h>
+#include <linux/list.h>
 #include <linux/types.h>
 #include <uapi/linux/dmabuf_sync.h>
 
 struct dma_buf;
 struct dma_buf_attachment;
+struct dma_buf_ops;
 struct dma_fence;
 struct dma_resv;
 struct file;
@@ -68,6 +70,53 @@ struct dmabuf_sync_ops {
  */
 typedef void (*dmabuf_sync_granted_t)(struct dmabuf_sync *sync, void *priv, int err);
 
+/**
+ * struct dmabuf_sync_exporter - what an exporter can do beyond its dma_buf_ops
+ *
+ * Registered once for all dma-bufs with the same &dma_buf_ops. All callbacks are
+ * optional, @begin_range and @end_range come together. They run in process
+ * context under no lock of the framework, which keeps the dma-buf alive.
+ * Ranges are first and last byte; the last may lie behind the end of the buffer.
+ */
+struct dmabuf_sync_exporter {
+	/** @dma_buf_ops: how its dma-bufs are known */
+	const struct dma_buf_ops *dma_buf_ops;
+	/**
+	 * @begin_range: called instead of begin_cpu_access: the CPU is going to
+	 * read (DMA_FROM_DEVICE) or write (DMA_BIDIRECTIONAL) these bytes.
+	 * Devices may use the others meanwhile, and their fences are none of its
+	 * business. Ranges begun may overlap if their directions differ. An error
+	 * fails the lock.
+	 */
+	int (*begin_range)(struct dma_buf *dmabuf, loff_t first, loff_t last,
+			   enum dma_data_direction dir);
+	/**
+	 * @end_range: undoes @begin_range, perhaps part by part; what was begun
+	 * for writing may be ended while the CPU goes on reading it.
+	 */
+	void (*end_range)(struct dma_buf *dmabuf, loff_t first, loff_t last,
+			  enum dma_data_direction dir);
+	/**
+	 * @start_dma: dma_buf_attachment_start_dma(): the CPU is off the buffer;
+	 * bring the attachment's mapping up to date. An error fails it.
+	 */
+	int (*start_dma)(struct dma_buf_attachment *attach, enum dma_data_direction dir);
+	/** @end_dma: dma_buf_attachment_end_dma(): the device is through. */
+	void (*end_dma)(struct dma_buf_attachment *attach);
+	/**
+	 * @released: an owner has lost these bytes, or the right to write them,
+	 * and nobody who conflicts has got them yet: take away what was given out
+	 * because of dmabuf_sync_cpu_may_access().
+	 */
+	void (*released)(struct dma_buf *dmabuf, loff_t first, loff_t last);
+	/** @node: the framework's */
+	struct list_head node;
+};
+
+int dmabuf_sync_register_exporter(struct dmabuf_sync_exporter *exporter);
+void dmabuf_sync_unregister_exporter(struct dmabuf_sync_exporter *exporter);
+bool dmabuf_sync_cpu_may_access(struct dma_buf *dmabuf, loff_t first, loff_t last, bool write);
+
 bool dmabuf_sync_is_supported(void);
 
 struct dmabuf_sync *dmabuf_sync_init(const char *name, const struct dmabuf_sync_ops *ops,
@@ -77,6 +126,8 @@ void dmabuf_sync_fini(struct dmabuf_sync *sync);
 void dmabuf_sync_flush(void);
 
 int dmabuf_sync_get(struct dmabuf_sync *sync, struct dma_buf *dmabuf, unsigned int type);
+int dmabuf_sync_get_range(struct dmabuf_sync *sync, struct dma_buf *dmabuf, unsigned int type,
+			  u64 start, u64 length);
 int dmabuf_sync_get_resv(struct dmabuf_sync *sync, struct dma_resv *resv, unsigned int type);
 int dmabuf_sync_put(struct dmabuf_sync *sync, struct dma_buf *dmabuf);
 int dmabuf_sync_put_all(struct dmabuf_sync *sync);

@@ -144,3 +144,20 @@ int vblit_check_op(const struct vblit_op *op, u64 dst_size, u64 src_size, bool s
 		return -EINVAL;
 	}
 }
+
+/**
+ * vblit_op_span - the bytes of a buffer that an operation touches
+ * @op: checked operation
+ * @rect: &op->src or &op->dst
+ * @start: (out) first byte
+ * @end: (out) behind the last byte
+ */
+void vblit_op_span(const struct vblit_op *op, const struct vblit_rect *rect, u64 *start, u64 *end)
+{
+	if (op->op == VBLIT_OP_COPY) {
+		*start = rect->offset;
+		*end = rect->offset + op->length;
+	} else {
+		rect_span(rect, start, end);
+	}
+}

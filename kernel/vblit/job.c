@@ -204,11 +204,40 @@ static bool reads_dst(const struct vblit_job *job)
 	return false;
 }
 
+static void add_span(const struct vblit_op *op, const struct vblit_rect *rect,
+		     u64 *start, u64 *end)
+{
+	u64 op_start, op_end;
+
+	vblit_op_span(op, rect, &op_start, &op_end);
+	*start = min(*start, op_start);
+	*end = max(*end, op_end);
+}
+
+/* From the first byte of a buffer that the job touches to behind the last. */
+static void job_span(const struct vblit_job *job, const struct vblit_attachment *buffer,
+		     u64 *start, u64 *end)
+{
+	unsigned int i;
+
+	*start = U64_MAX;
+	*end = 0;
+	for (i = 0; i < job->step_count; i++) {
+		const struct vblit_step *step = &job->steps[i];
+
+		if (step->src == buffer)
+			add_span(&step->op, &step->op.src, start, end);
+		if (job->dst == buffer)
+			add_span(&step->op, &step->op.dst, start, end);
+	}
+}
+
 /* Takes the job over: it is freed through the sync object from then on. */
 static struct dmabuf_sync *make_sync(struct vblit_job *job)
 {
 	struct dmabuf_sync *sync;
 	unsigned int i, type;
+	u64 start, end;
 	int err;
 
 	sync = dmabuf_sync_init("vblit", &job_ops, job);
@@ -223,7 +252,9 @@ static struct dmabuf_sync *make_sync(struct vblit_job *job)
 			type = DMA_BUF_ACCESS_DMA_R;
 		else
 			type = reads_dst(job) ? DMA_BUF_ACCESS_DMA_RW : DMA_BUF_ACCESS_DMA_W;
-		err = dmabuf_sync_get(sync, job->buffers[i]->dmabuf, type);
+		job_span(job, job->buffers[i], &start, &end);
+		err = dmabuf_sync_get_range(sync, job->buffers[i]->dmabuf, type, start,
+					    end - start);
 		if (err) {
 			dmabuf_sync_fini(sync);
 			return ERR_PTR(err);

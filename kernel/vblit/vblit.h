@@ -103,6 +103,7 @@ struct vblit_job {
 
 /* check.c */
 int vblit_check_op(const struct vblit_op *op, u64 dst_size, u64 src_size, bool same_buffer);
+void vblit_op_span(const struct vblit_op *op, const struct vblit_rect *rect, u64 *start, u64 *end);
 
 /* attach.c */
 struct vblit_attachment *vblit_attach(struct vblit_device *vdev, struct dma_buf *dmabuf);

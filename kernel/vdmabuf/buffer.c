@@ -22,6 +22,7 @@ static struct vdmabuf_buffer *buffer_create(u64 size)
 		goto free_buffer;
 	mutex_init(&buffer->lock);
 	INIT_LIST_HEAD(&buffer->mappings);
+	INIT_LIST_HEAD(&buffer->writes);
 	return buffer;
 
 free_buffer:
@@ -98,7 +99,7 @@ destroy:
  */
 void vdmabuf_buffer_free(struct vdmabuf_buffer *buffer)
 {
-	WARN_ON(!list_empty(&buffer->mappings));
+	WARN_ON(!list_empty(&buffer->mappings) || !list_empty(&buffer->writes));
 	count_buffer(buffer, -1);
 	if (buffer->folios)
 		vdmabuf_memfd_unpin(buffer);
@@ -112,7 +113,7 @@ static void release(struct dma_buf *dmabuf)
 	vdmabuf_buffer_free(dmabuf->priv);
 }
 
-static const struct dma_buf_ops vdmabuf_ops = {
+const struct dma_buf_ops vdmabuf_ops = {
 	.attach = vdmabuf_attach,
 	.map_dma_buf = vdmabuf_map,
 	.unmap_dma_buf = vdmabuf_unmap,
@@ -158,6 +159,7 @@ struct dma_buf *vdmabuf_buffer_export(struct vdmabuf_buffer *buffer, const char 
 	info.size = vdmabuf_size(buffer);
 	info.flags = mode;
 	info.priv = buffer;
+	vdmabuf_framework_register();
 	dmabuf = dma_buf_export(&info);
 	if (IS_ERR(dmabuf))
 		return dmabuf;

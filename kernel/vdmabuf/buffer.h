@@ -8,8 +8,10 @@
 #include <linux/dma-buf.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
+#include <linux/scatterlist.h>
 #include <linux/types.h>
 
+#include <linux/dmabuf-sync.h>
 #include <uapi/linux/vdmabuf.h>
 #include "../compat.h"
 
@@ -22,6 +24,7 @@
  * @lock: protects what follows; taken inside the lock of the dma_resv, never
  *	outside of it
  * @mappings: struct vdmabuf_mapping, the oldest first
+ * @writes: struct vdmabuf_write: bytes that the CPU writes under a lock
  * @vaddr: where vmap() put it for the kernel, or NULL
  */
 struct vdmabuf_buffer {
@@ -32,7 +35,45 @@ struct vdmabuf_buffer {
 
 	struct mutex lock;	/* the rest */
 	struct list_head mappings;
+	struct list_head writes;
 	void *vaddr;
+};
+
+/**
+ * struct vdmabuf_write - bytes that the CPU may be writing: no device's are newer
+ * @node: in vdmabuf_buffer.writes
+ * @first: first byte
+ * @last: last byte
+ */
+struct vdmabuf_write {
+	struct list_head node;
+	size_t first;
+	size_t last;
+};
+
+/**
+ * struct vdmabuf_mapping - one mapping of one device, under vdmabuf_buffer.lock
+ * @sgt: what the importer got
+ * @node: in vdmabuf_buffer.mappings
+ * @attachment: whose it is; compared
+ * @dev: device
+ * @dir: direction it is mapped in, never DMA_FROM_DEVICE
+ * @cpu_newer: the CPU may have written, after begin_cpu_access, since the device's
+ *	bytes were current
+ * @announced: its importer says when the device uses the memory: bytes move then only
+ * @stale: @announced, and memory is newer since it was used last
+ * @writing: @announced, and the device is writing
+ */
+struct vdmabuf_mapping {
+	struct sg_table sgt;
+	struct list_head node;
+	struct dma_buf_attachment *attachment;
+	struct device *dev;
+	enum dma_data_direction dir;
+	bool cpu_newer;
+	bool announced;
+	bool stale;
+	bool writing;
 };
 
 static inline size_t vdmabuf_size(const struct vdmabuf_buffer *buffer)
@@ -54,6 +95,7 @@ enum vdmabuf_counter {
 };
 
 /* buffer.c */
+extern const struct dma_buf_ops vdmabuf_ops;
 struct vdmabuf_buffer *vdmabuf_buffer_alloc(u64 size);
 struct vdmabuf_buffer *vdmabuf_buffer_from_memfd(int memfd, u64 offset, u64 size);
 void vdmabuf_buffer_free(struct vdmabuf_buffer *buffer);
@@ -74,8 +116,23 @@ struct sg_table *vdmabuf_map(struct dma_buf_attachment *attachment,
 			     enum dma_data_direction direction);
 void vdmabuf_unmap(struct dma_buf_attachment *attachment, struct sg_table *sgt,
 		   enum dma_data_direction direction);
+
+/* cache.c */
+void vdmabuf_pull(struct vdmabuf_buffer *buffer, struct vdmabuf_mapping *mapping);
+void vdmabuf_refresh(struct vdmabuf_buffer *buffer, struct dma_resv *resv);
 int vdmabuf_begin_cpu_access(struct dma_buf *dmabuf, enum dma_data_direction direction);
 int vdmabuf_end_cpu_access(struct dma_buf *dmabuf, enum dma_data_direction direction);
+
+int vdmabuf_begin_range(struct dma_buf *dmabuf, loff_t first, loff_t last,
+			enum dma_data_direction direction);
+void vdmabuf_end_range(struct dma_buf *dmabuf, loff_t first, loff_t last,
+		       enum dma_data_direction direction);
+int vdmabuf_start_dma(struct dma_buf_attachment *attachment, enum dma_data_direction direction);
+void vdmabuf_end_dma(struct dma_buf_attachment *attachment);
+
+/* framework.c */
+void vdmabuf_framework_register(void);
+void vdmabuf_framework_unregister(void);
 
 /* cpu_map.c */
 int vdmabuf_mmap(struct dma_buf *dmabuf, struct vm_area_struct *vma);

@@ -25,7 +25,7 @@
  *
  * A struct vdmabuf_buffer belongs to its dma-buf and holds nothing but pages
  * (pages.c, memfd.c, put together by buffer.c), the mappings of devices
- * (dma.c) and that of the kernel (cpu_map.c).
+ * (dma.c, kept current by cache.c) and that of the kernel (cpu_map.c).
  */
 
 /* MiB; a size has to fit a size_t, with room for the rest of the kernel. */
@@ -229,6 +229,7 @@ static int __init vdmabuf_init(void)
 /* Not reached while there is a dma-buf: each holds a reference to the module. */
 static void __exit vdmabuf_exit(void)
 {
+	vdmabuf_framework_unregister();
 	vdmabuf_debugfs_exit();
 	misc_deregister(&vdmabuf_device);
 }

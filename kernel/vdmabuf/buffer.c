@@ -2,69 +2,95 @@
 /*
  * vdmabuf: the life of a buffer, from its pages to its dma-buf and back.
  */
+#include <linux/dma-mapping.h>
 #include <linux/err.h>
+#include <linux/memcontrol.h>
 #include <linux/mm.h>
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 
 #include "buffer.h"
 
-static struct vdmabuf_buffer *buffer_create(u64 size)
+static int count_buffer(const struct vdmabuf_buffer *buffer)
+{
+	if (!vdmabuf_count_below(VDMABUF_COUNT_BUFFERS, vdmabuf_max_buffers()))
+		return -ENOSPC;
+	vdmabuf_count(VDMABUF_COUNT_BYTES, vdmabuf_size(buffer));
+	return 0;
+}
+
+static void uncount_buffer(const struct vdmabuf_buffer *buffer)
+{
+	vdmabuf_count(VDMABUF_COUNT_BUFFERS, -1);
+	vdmabuf_count(VDMABUF_COUNT_BYTES, -(s64)vdmabuf_size(buffer));
+}
+
+static struct vdmabuf_buffer *buffer_create(u64 size, u32 flags)
 {
 	struct vdmabuf_buffer *buffer;
+	int err = -ENOMEM;
 
 	buffer = kzalloc(sizeof(*buffer), GFP_KERNEL_ACCOUNT);
 	if (!buffer)
-		return NULL;
+		return ERR_PTR(err);
+	buffer->flags = flags;
 	buffer->page_count = size >> PAGE_SHIFT;
+	buffer->dma_mask = DMA_BIT_MASK(64);
 	buffer->pages = kvcalloc(buffer->page_count, sizeof(*buffer->pages), GFP_KERNEL_ACCOUNT);
 	if (!buffer->pages)
 		goto free_buffer;
+	err = count_buffer(buffer);
+	if (err)
+		goto free_pages;
+	buffer->memcg = get_mem_cgroup_from_mm(current->mm);
 	mutex_init(&buffer->lock);
+	mutex_init(&buffer->zap_lock);
+	INIT_LIST_HEAD(&buffer->chunks);
 	INIT_LIST_HEAD(&buffer->mappings);
 	INIT_LIST_HEAD(&buffer->writes);
 	return buffer;
 
+free_pages:
+	kvfree(buffer->pages);
 free_buffer:
 	kfree(buffer);
-	return NULL;
+	return ERR_PTR(err);
 }
 
 static void buffer_destroy(struct vdmabuf_buffer *buffer)
 {
+	uncount_buffer(buffer);
+	mem_cgroup_put(buffer->memcg);
+	mutex_destroy(&buffer->zap_lock);
 	mutex_destroy(&buffer->lock);
 	kvfree(buffer->pages);
 	kfree(buffer);
 }
 
-static void count_buffer(const struct vdmabuf_buffer *buffer, int sign)
-{
-	vdmabuf_count(VDMABUF_COUNT_BUFFERS, sign);
-	vdmabuf_count(VDMABUF_COUNT_BYTES, sign * (s64)vdmabuf_size(buffer));
-}
-
 /**
  * vdmabuf_buffer_alloc - a buffer of fresh, zeroed pages
  * @size: bytes, checked by the caller
+ * @flags: VDMABUF_ALLOC_*
  *
- * Returns: the buffer, or an ERR_PTR: -ENOMEM, -EINTR.
+ * It has no pages before vdmabuf_buffer_back().
+ *
+ * Returns: the buffer, or an ERR_PTR: -ENOMEM; -ENOSPC too many; -EOPNOTSUPP a
+ * strict one without dmabuf_sync.
  */
-struct vdmabuf_buffer *vdmabuf_buffer_alloc(u64 size)
+struct vdmabuf_buffer *vdmabuf_buffer_alloc(u64 size, u32 flags)
 {
-	struct vdmabuf_buffer *buffer = buffer_create(size);
+	struct vdmabuf_buffer *buffer = buffer_create(size, flags);
 	int err;
 
-	if (!buffer)
-		return ERR_PTR(-ENOMEM);
-	err = vdmabuf_pages_alloc(buffer);
-	if (err)
-		goto destroy;
-	count_buffer(buffer, 1);
+	if (IS_ERR(buffer) || !(flags & VDMABUF_ALLOC_STRICT))
+		return buffer;
+	err = vdmabuf_framework_pin(buffer);
+	if (err) {
+		buffer_destroy(buffer);
+		return ERR_PTR(err);
+	}
 	return buffer;
-
-destroy:
-	buffer_destroy(buffer);
-	return ERR_PTR(err);
 }
 
 /**
@@ -73,24 +99,49 @@ destroy:
  * @offset: bytes, a multiple of the page size
  * @size: bytes, checked by the caller
  *
- * Returns: the buffer, or an ERR_PTR: -EBADF, -EINVAL, -ENOMEM.
+ * Returns: the buffer, or an ERR_PTR: -EBADF, -EINVAL, -ENOMEM, -ENOSPC.
  */
 struct vdmabuf_buffer *vdmabuf_buffer_from_memfd(int memfd, u64 offset, u64 size)
 {
-	struct vdmabuf_buffer *buffer = buffer_create(size);
+	struct vdmabuf_buffer *buffer = buffer_create(size, 0);
 	int err;
 
-	if (!buffer)
-		return ERR_PTR(-ENOMEM);
+	if (IS_ERR(buffer))
+		return buffer;
 	err = vdmabuf_memfd_pin(buffer, memfd, offset);
-	if (err)
-		goto destroy;
-	count_buffer(buffer, 1);
+	if (err) {
+		buffer_destroy(buffer);
+		return ERR_PTR(err);
+	}
+	buffer->backed = true;
 	return buffer;
+}
 
-destroy:
-	buffer_destroy(buffer);
-	return ERR_PTR(err);
+/**
+ * vdmabuf_buffer_back - somebody is about to use the memory: there has to be some
+ * @buffer: buffer, locked
+ * @interruptible: by any signal, else by a fatal one only
+ *
+ * It is chosen such that the devices that are attached by now can reach it, and
+ * charged to who made the buffer.
+ *
+ * Returns: 0; -ENOMEM, also when the memory cgroup is full; -EINTR.
+ */
+int vdmabuf_buffer_back(struct vdmabuf_buffer *buffer, bool interruptible)
+{
+	struct mem_cgroup *old;
+	int err;
+
+	if (buffer->backed)
+		return 0;
+	old = set_active_memcg(buffer->memcg);
+	if (buffer->flags & VDMABUF_ALLOC_COHERENT)
+		err = vdmabuf_coherent_alloc(buffer, interruptible);
+	else
+		err = vdmabuf_pages_alloc(buffer, interruptible);
+	set_active_memcg(old);
+	buffer->backed = !err;
+	return err;
 }
 
 /**
@@ -100,11 +151,14 @@ destroy:
 void vdmabuf_buffer_free(struct vdmabuf_buffer *buffer)
 {
 	WARN_ON(!list_empty(&buffer->mappings) || !list_empty(&buffer->writes));
-	count_buffer(buffer, -1);
 	if (buffer->folios)
 		vdmabuf_memfd_unpin(buffer);
-	else
+	else if (buffer->flags & VDMABUF_ALLOC_COHERENT)
+		vdmabuf_coherent_free(buffer);
+	else if (buffer->backed)
 		vdmabuf_pages_free(buffer);
+	if (buffer->may_access)
+		vdmabuf_framework_unpin(buffer);
 	buffer_destroy(buffer);
 }
 
@@ -113,17 +167,21 @@ static void release(struct dma_buf *dmabuf)
 	vdmabuf_buffer_free(dmabuf->priv);
 }
 
-const struct dma_buf_ops vdmabuf_ops = {
-	.attach = vdmabuf_attach,
-	.map_dma_buf = vdmabuf_map,
-	.unmap_dma_buf = vdmabuf_unmap,
-	.begin_cpu_access = vdmabuf_begin_cpu_access,
-	.end_cpu_access = vdmabuf_end_cpu_access,
-	.mmap = vdmabuf_mmap,
-	.vmap = vdmabuf_vmap,
-	.vunmap = vdmabuf_vunmap,
-	.release = release,
-};
+#define VDMABUF_OPS						\
+	.attach = vdmabuf_attach,				\
+	.map_dma_buf = vdmabuf_map,				\
+	.unmap_dma_buf = vdmabuf_unmap,				\
+	.begin_cpu_access = vdmabuf_begin_cpu_access,		\
+	.end_cpu_access = vdmabuf_end_cpu_access,		\
+	.mmap = vdmabuf_mmap,					\
+	.vmap = vdmabuf_vmap,					\
+	.vunmap = vdmabuf_vunmap,				\
+	.release = release
+
+const struct dma_buf_ops vdmabuf_ops = { VDMABUF_OPS };
+
+/* The same: by its address dmabuf_sync knows a buffer that wants to hear of releases. */
+const struct dma_buf_ops vdmabuf_strict_ops = { VDMABUF_OPS };
 
 /* Seen in fdinfo and in debugfs; the dma-buf core frees it. */
 static int set_name(struct dma_buf *dmabuf, const char *name)
@@ -155,7 +213,7 @@ struct dma_buf *vdmabuf_buffer_export(struct vdmabuf_buffer *buffer, const char 
 	DEFINE_DMA_BUF_EXPORT_INFO(info);
 	struct dma_buf *dmabuf;
 
-	info.ops = &vdmabuf_ops;
+	info.ops = buffer->flags & VDMABUF_ALLOC_STRICT ? &vdmabuf_strict_ops : &vdmabuf_ops;
 	info.size = vdmabuf_size(buffer);
 	info.flags = mode;
 	info.priv = buffer;

@@ -37,6 +37,18 @@ void vdmabuf_count(enum vdmabuf_counter counter, s64 value)
 	atomic64_add(value, &counters[counter]);
 }
 
+/* Count one more unless there are @limit already. */
+bool vdmabuf_count_below(enum vdmabuf_counter counter, s64 limit)
+{
+	s64 now = atomic64_read(&counters[counter]);
+
+	do {
+		if (now >= limit)
+			return false;
+	} while (!atomic64_try_cmpxchg(&counters[counter], &now, now + 1));
+	return true;
+}
+
 static int stats_show(struct seq_file *m, void *unused)
 {
 	unsigned int i;

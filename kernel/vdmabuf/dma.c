@@ -8,6 +8,15 @@
 
 #include "buffer.h"
 
+/**
+ * DOC: who can use the memory
+ *
+ * A device is asked what it can take when it is attached, and the memory is
+ * chosen when somebody uses it for the first time. Devices that are attached by
+ * then are served without bouncing, if there is memory like that at all; one
+ * that comes later has to make do with what there is.
+ */
+
 static size_t max_segment(struct device *dev)
 {
 	size_t max = min_t(size_t, dma_max_mapping_size(dev), dma_get_max_seg_size(dev));
@@ -15,12 +24,83 @@ static size_t max_segment(struct device *dev)
 	return ALIGN_DOWN(max, PAGE_SIZE);
 }
 
-/* Errors: ENODEV a device without DMA; EINVAL one that cannot take a page at once. */
+/* Coherent memory cannot be bounced. */
+static bool out_of_reach(struct vdmabuf_buffer *buffer, u64 dma_mask)
+{
+	unsigned long i;
+
+	if (!(buffer->flags & VDMABUF_ALLOC_COHERENT) || !buffer->backed)
+		return false;
+	for (i = 0; i < buffer->page_count; i++)
+		if (page_to_phys(buffer->pages[i]) + PAGE_SIZE - 1 > dma_mask)
+			return true;
+	return false;
+}
+
+/*
+ * Errors: ENODEV a device without DMA; EINVAL one that cannot take a page at once;
+ * ENXIO the memory is there already, coherent and out of its reach; EINTR.
+ */
 int vdmabuf_attach(struct dma_buf *dmabuf, struct dma_buf_attachment *attachment)
 {
-	if (!attachment->dev->dma_mask)
+	struct vdmabuf_buffer *buffer = dmabuf->priv;
+	struct device *dev = attachment->dev;
+	int err;
+
+	if (!dev->dma_mask || !*dev->dma_mask)
 		return -ENODEV;
-	return max_segment(attachment->dev) ? 0 : -EINVAL;
+	if (!max_segment(dev) || dma_get_seg_boundary(dev) < PAGE_SIZE - 1)
+		return -EINVAL;
+	err = mutex_lock_interruptible(&buffer->lock);
+	if (err)
+		return err;
+	if (out_of_reach(buffer, dma_get_mask(dev)))
+		err = -ENXIO;
+	else
+		buffer->dma_mask = min(buffer->dma_mask, dma_get_mask(dev));
+	mutex_unlock(&buffer->lock);
+	return err;
+}
+
+/* How many pages from @first on are one segment for a device? */
+static unsigned long segment_pages(const struct vdmabuf_buffer *buffer, unsigned long first,
+				   struct device *dev)
+{
+	unsigned long max = max_segment(dev) >> PAGE_SHIFT;
+	phys_addr_t start = page_to_phys(buffer->pages[first]);
+	u64 boundary = dma_get_seg_boundary(dev);
+	unsigned long n = 1;
+
+	while (n < max && first + n < buffer->page_count) {
+		phys_addr_t next = page_to_phys(buffer->pages[first + n]);
+
+		if (next != start + (n << PAGE_SHIFT) || (next & ~boundary) != (start & ~boundary))
+			break;
+		n++;
+	}
+	return n;
+}
+
+static int make_table(const struct vdmabuf_buffer *buffer, struct sg_table *sgt,
+		      struct device *dev)
+{
+	unsigned long first, n;
+	unsigned int count = 0;
+	struct scatterlist *sg;
+	int err;
+
+	for (first = 0; first < buffer->page_count; first += n) {
+		n = segment_pages(buffer, first, dev);
+		count++;
+	}
+	err = sg_alloc_table(sgt, count, GFP_KERNEL);
+	if (err)
+		return err;
+	for (first = 0, sg = sgt->sgl; sg; first += n, sg = sg_next(sg)) {
+		n = segment_pages(buffer, first, dev);
+		sg_set_page(sg, buffer->pages[first], n << PAGE_SHIFT, 0);
+	}
+	return 0;
 }
 
 /* Under the lock, so that a CPU access that ends finds it or ends before it. */
@@ -28,17 +108,28 @@ static int add_mapping(struct vdmabuf_buffer *buffer, struct vdmabuf_mapping *ma
 {
 	int err;
 
-	mutex_lock(&buffer->lock);
-	err = dma_map_sgtable(mapping->dev, &mapping->sgt, mapping->dir, 0);
-	if (!err) {
-		list_add_tail(&mapping->node, &buffer->mappings);
-		vdmabuf_count(VDMABUF_COUNT_MAPPINGS, 1);
+	err = make_table(buffer, &mapping->sgt, mapping->dev);
+	if (err)
+		return err;
+	if (buffer->flags & VDMABUF_ALLOC_COHERENT)
+		err = vdmabuf_coherent_map(mapping);
+	else
+		err = dma_map_sgtable(mapping->dev, &mapping->sgt, mapping->dir, 0);
+	if (err) {
+		sg_free_table(&mapping->sgt);
+		return err;
 	}
-	mutex_unlock(&buffer->lock);
-	return err;
+	if (!(buffer->flags & VDMABUF_ALLOC_COHERENT))
+		list_add_tail(&mapping->node, &buffer->mappings);
+	vdmabuf_count(VDMABUF_COUNT_MAPPINGS, 1);
+	return 0;
 }
 
-/* Errors: ENOMEM; what the DMA API says, as EIO when the device cannot reach it. */
+/*
+ * Errors: ENOMEM, also when the memory cgroup of who made the buffer is full;
+ * EINTR a signal came while memory was looked for; ENXIO coherent memory that the
+ * device cannot reach; what the DMA API says, as EIO when it cannot bounce.
+ */
 struct sg_table *vdmabuf_map(struct dma_buf_attachment *attachment,
 			     enum dma_data_direction direction)
 {
@@ -50,21 +141,21 @@ struct sg_table *vdmabuf_map(struct dma_buf_attachment *attachment,
 	mapping = kzalloc(sizeof(*mapping), GFP_KERNEL);
 	if (!mapping)
 		return ERR_PTR(-ENOMEM);
+	INIT_LIST_HEAD(&mapping->node);
 	mapping->attachment = attachment;
 	mapping->dev = attachment->dev;
 	mapping->dir = direction == DMA_TO_DEVICE ? DMA_TO_DEVICE : DMA_BIDIRECTIONAL;
-	err = sg_alloc_table_from_pages_segment(&mapping->sgt, buffer->pages, buffer->page_count,
-						0, vdmabuf_size(buffer),
-						max_segment(mapping->dev), GFP_KERNEL);
+	err = mutex_lock_interruptible(&buffer->lock);
 	if (err)
 		goto free_mapping;
-	err = add_mapping(buffer, mapping);
+	err = vdmabuf_buffer_back(buffer, true);
+	if (!err)
+		err = add_mapping(buffer, mapping);
+	mutex_unlock(&buffer->lock);
 	if (err)
-		goto free_table;
+		goto free_mapping;
 	return &mapping->sgt;
 
-free_table:
-	sg_free_table(&mapping->sgt);
 free_mapping:
 	kfree(mapping);
 	return ERR_PTR(err);
@@ -79,10 +170,12 @@ void vdmabuf_unmap(struct dma_buf_attachment *attachment, struct sg_table *sgt,
 
 	dma_buf_assert_held(attachment->dmabuf);
 	mutex_lock(&buffer->lock);
-	newer = mapping->dir == DMA_BIDIRECTIONAL && !mapping->cpu_newer && !mapping->announced;
+	newer = !list_empty(&mapping->node) && mapping->dir == DMA_BIDIRECTIONAL &&
+		!mapping->cpu_newer && !mapping->announced;
 	if (newer)
 		vdmabuf_pull(buffer, mapping);
-	dma_unmap_sgtable(mapping->dev, sgt, mapping->dir, DMA_ATTR_SKIP_CPU_SYNC);
+	if (!mapping->direct)
+		dma_unmap_sgtable(mapping->dev, sgt, mapping->dir, DMA_ATTR_SKIP_CPU_SYNC);
 	/* Not before the bytes are back: begin_cpu_access looks at the list without the lock. */
 	list_del(&mapping->node);
 	if (newer)

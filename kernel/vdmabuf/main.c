@@ -24,7 +24,7 @@
  *	mmap(NULL, alloc.size, PROT_READ | PROT_WRITE, MAP_SHARED, alloc.fd, 0);
  *
  * A struct vdmabuf_buffer belongs to its dma-buf and holds nothing but pages
- * (pages.c, memfd.c, put together by buffer.c), the mappings of devices
+ * (pages.c, coherent.c, memfd.c, put together by buffer.c), the mappings of devices
  * (dma.c, kept current by cache.c) and that of the kernel (cpu_map.c).
  */
 
@@ -46,6 +46,15 @@ static const struct kernel_param_ops max_size_ops = {
 
 module_param_cb(max_size_mb, &max_size_ops, &max_size_mb, 0644);
 MODULE_PARM_DESC(max_size_mb, "largest buffer in MiB (1 to 65536, default 256)");
+
+static unsigned int max_buffers = 65536;
+module_param(max_buffers, uint, 0644);
+MODULE_PARM_DESC(max_buffers, "most buffers at a time (default 65536)");
+
+unsigned int vdmabuf_max_buffers(void)
+{
+	return READ_ONCE(max_buffers);
+}
 
 static u64 max_size(void)
 {
@@ -104,7 +113,7 @@ static long ioctl_query(void __user *arg)
 	if (query.pad)
 		return -EINVAL;
 	query.abi_version = VDMABUF_ABI_VERSION;
-	query.capabilities = 0;
+	query.capabilities = VDMABUF_CAP_COHERENT | VDMABUF_CAP_STRICT;
 	query.max_size = max_size();
 	query.page_size = PAGE_SIZE;
 	return copy_to_user(arg, &query, sizeof(query)) ? -EFAULT : 0;
@@ -112,8 +121,8 @@ static long ioctl_query(void __user *arg)
 
 /*
  * Errors: EFAULT; EINVAL flags, pad, fd_flags, name not terminated, size zero
- * or misaligned; EMSGSIZE; ENOMEM also when the caller's memory cgroup is
- * full; EMFILE, ENFILE; EINTR killed meanwhile.
+ * or misaligned; EMSGSIZE; ENOSPC too many; EOPNOTSUPP strict, and dmabuf_sync is not
+ * loaded; ENOMEM; EMFILE, ENFILE.
  */
 static long ioctl_alloc(void __user *arg)
 {
@@ -124,7 +133,7 @@ static long ioctl_alloc(void __user *arg)
 
 	if (copy_from_user(&alloc, arg, sizeof(alloc)))
 		return -EFAULT;
-	if (alloc.flags || alloc.pad)
+	if ((alloc.flags & ~VDMABUF_ALLOC_FLAGS) || alloc.pad)
 		return -EINVAL;
 	if (strnlen(alloc.name, sizeof(alloc.name)) == sizeof(alloc.name))
 		return -EINVAL;
@@ -135,7 +144,7 @@ static long ioctl_alloc(void __user *arg)
 	if (err)
 		return err;
 
-	buffer = vdmabuf_buffer_alloc(alloc.size);
+	buffer = vdmabuf_buffer_alloc(alloc.size, alloc.flags);
 	if (IS_ERR(buffer))
 		return PTR_ERR(buffer);
 	alloc.fd = reserve_fd(buffer, alloc.name, alloc.fd_flags, &dmabuf);
@@ -152,7 +161,7 @@ static long ioctl_alloc(void __user *arg)
 /*
  * Errors: EFAULT; EBADF memfd not open for reading and writing; EINVAL flags,
  * fd_flags, not a memfd, seals, window empty, misaligned or not in the file;
- * EMSGSIZE; ENOMEM; EMFILE, ENFILE.
+ * EMSGSIZE; ENOSPC too many; ENOMEM; EMFILE, ENFILE.
  */
 static long ioctl_from_memfd(void __user *arg)
 {
@@ -219,11 +228,18 @@ static int __init vdmabuf_init(void)
 {
 	int err;
 
-	err = misc_register(&vdmabuf_device);
+	err = vdmabuf_coherent_init();
 	if (err)
 		return err;
+	err = misc_register(&vdmabuf_device);
+	if (err)
+		goto exit_coherent;
 	vdmabuf_debugfs_init();
 	return 0;
+
+exit_coherent:
+	vdmabuf_coherent_exit();
+	return err;
 }
 
 /* Not reached while there is a dma-buf: each holds a reference to the module. */
@@ -232,6 +248,7 @@ static void __exit vdmabuf_exit(void)
 	vdmabuf_framework_unregister();
 	vdmabuf_debugfs_exit();
 	misc_deregister(&vdmabuf_device);
+	vdmabuf_coherent_exit();
 }
 
 module_init(vdmabuf_init);

@@ -45,14 +45,30 @@ class Exporter(Handle):
             page_size=query.page_size,
         )
 
-    def allocate(self, size: int, name: str = "", *, writable: bool = True) -> DmaBuf:
+    def allocate(
+        self,
+        size: int,
+        name: str = "",
+        *,
+        writable: bool = True,
+        coherent: bool = False,
+        strict: bool = False,
+    ) -> DmaBuf:
         """A buffer of `size` zero bytes; `name`, 31 bytes at most, shows in fdinfo and debugfs.
 
-        OSError: EINVAL `size` is zero or no multiple of the page size; EMSGSIZE too large; ENOMEM.
         If not `writable`, its file descriptor is read-only and WRITE locks on it fail with EBADF.
+        A `coherent` one needs no cache maintenance, and may be slow for the CPU. What is mapped of
+        a `strict` one can be touched only with a lock of the right kind on it: else SIGBUS.
+
+        The memory comes with the first mapping, by the CPU or a device, which fails with ENOMEM if
+        there is none. OSError: EINVAL `size` is zero or no multiple of the page size; EMSGSIZE too
+        large; ENOSPC too many buffers; EOPNOTSUPP `strict` without the module dmabuf_sync.
         """
         data = ffi.new("struct vdmabuf_alloc *")
         data.size = unsigned(size, 64, "size")
+        data.flags = (lib.VDMABUF_ALLOC_COHERENT if coherent else 0) | (
+            lib.VDMABUF_ALLOC_STRICT if strict else 0
+        )
         data.fd_flags = _fd_flags(writable)
         data.name = c_string(name, ffi.sizeof(data.name), "name")
         ioctl(self, lib.VDMABUF_IOC_ALLOC, data, f"allocate {size} bytes from /dev/vdmabuf")

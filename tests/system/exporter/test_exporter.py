@@ -55,7 +55,8 @@ def fdinfo(fd: int) -> dict[str, str]:
 def test_query(device: int) -> None:
     made = query(device)
     assert made.abi_version == lib.VDMABUF_ABI_VERSION
-    assert (made.capabilities, made.pad, made.page_size) == (0, 0, PAGE)
+    capabilities = lib.VDMABUF_CAP_COHERENT | lib.VDMABUF_CAP_STRICT
+    assert (made.capabilities, made.pad, made.page_size) == (capabilities, 0, PAGE)
     with open(MAX_SIZE) as file:
         assert made.max_size == int(file.read()) << 20
 
@@ -98,6 +99,24 @@ def test_parameter_at_run_time(device: int) -> None:
             from_memfd(device, memfd, 0, (1 << 20) + PAGE)
 
 
+def test_number_of_buffers(device: int, memfd: int) -> None:
+    path = "/sys/module/vdmabuf/parameters/max_buffers"
+    with open(path) as file:
+        old = file.read()
+    try:
+        with open(path, "w") as file:
+            file.write("2")
+        with closing(alloc(device)), closing(from_memfd(device, memfd)):
+            with refused(errno.ENOSPC):
+                alloc(device)
+            with refused(errno.ENOSPC):
+                from_memfd(device, memfd)
+        os.close(alloc(device))
+    finally:
+        with open(path, "w") as file:
+            file.write(old)
+
+
 # --- bad input
 
 MISALIGNED = [0, 1, PAGE - 1, PAGE + 1, SIZE + 512, 2**63 + 1, 2**64 - 1]
@@ -123,9 +142,11 @@ def test_size_too_large(device: int, memfd: int) -> None:
 
 
 def test_unknown_flags(device: int, memfd: int) -> None:
+    known = lib.VDMABUF_ALLOC_COHERENT | lib.VDMABUF_ALLOC_STRICT
     for bit in range(32):
-        with refused(errno.EINVAL):
-            alloc(device, flags=1 << bit)
+        if not known & 1 << bit:
+            with refused(errno.EINVAL):
+                alloc(device, flags=1 << bit)
         with refused(errno.EINVAL):
             alloc(device, pad=1 << bit)
         with refused(errno.EINVAL):
@@ -263,14 +284,26 @@ def test_memory_cgroup(device: int) -> None:
         os.rmdir(group)
 
 
-def _in_cgroup(group: str, device: int) -> int:
+def _join(group: str) -> None:
     with open(f"{group}/cgroup.procs", "w") as file:
         file.write("0")
-    with contextlib.suppress(OSError):
-        alloc(device, 64 << 20)
-        return 1
+
+
+def _in_cgroup(group: str, device: int) -> int:
+    _join(group)
+    for flags in (0, lib.VDMABUF_ALLOC_COHERENT):
+        large = alloc(device, 64 << 20, flags=flags)
+        try:
+            mmap.mmap(large, 64 << 20)
+            return 1
+        except OSError as error:
+            if error.errno != errno.ENOMEM:
+                return 2
+        os.close(large)
     fd = alloc(device, 16 << 20)
-    with open(f"{group}/memory.current") as file:
+    # Whoever uses it first: it is charged to who made it.
+    _join(os.path.dirname(group))
+    with mmap.mmap(fd, 16 << 20), open(f"{group}/memory.current") as file:
         charged = int(file.read())
     os.close(fd)
-    return 0 if charged >= 16 << 20 else 2
+    return 0 if charged >= 16 << 20 else 3

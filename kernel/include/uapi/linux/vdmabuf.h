@@ -16,11 +16,14 @@
 
 #define VDMABUF_NAME_LEN	32	/* DMA_BUF_NAME_LEN, with its NUL */
 
+#define VDMABUF_CAP_COHERENT	(1ULL << 0)	/* VDMABUF_ALLOC_COHERENT */
+#define VDMABUF_CAP_STRICT	(1ULL << 1)	/* VDMABUF_ALLOC_STRICT */
+
 /**
  * struct vdmabuf_query - version, capabilities and limits
  * @abi_version: (out) VDMABUF_ABI_VERSION of the module
  * @pad: (in) must be zero
- * @capabilities: (out) none defined yet
+ * @capabilities: (out) VDMABUF_CAP_*
  * @max_size: (out) largest buffer in bytes
  * @page_size: (out) sizes and offsets are multiples of it
  */
@@ -32,17 +35,36 @@ struct vdmabuf_query {
 	__u64 page_size;
 };
 
+/*
+ * CPU and devices use the same bytes at once: no cache maintenance is needed. Slow for
+ * the CPU on machines without coherent DMA.
+ */
+#define VDMABUF_ALLOC_COHERENT	(1 << 0)
+/*
+ * What a process has mapped can be read while it holds a lock, and written while it
+ * holds one for writing, on any byte of the page; else it gets SIGBUS. Its children do
+ * not inherit the mapping.
+ */
+#define VDMABUF_ALLOC_STRICT	(1 << 1)
+#define VDMABUF_ALLOC_FLAGS	(VDMABUF_ALLOC_COHERENT | VDMABUF_ALLOC_STRICT)
+
 /**
  * struct vdmabuf_alloc - a dma-buf of fresh, zeroed pages
  * @size: (in) bytes, a multiple of the page size
- * @flags: (in) must be zero
+ * @flags: (in) VDMABUF_ALLOC_*
  * @fd_flags: (in) O_RDONLY or O_RDWR, with O_CLOEXEC or without
  * @name: (in) shown in /sys/kernel/debug/dma_buf and fdinfo, NUL-terminated, may be empty
  * @fd: (out) the dma-buf
  * @pad: (in) must be zero
  *
- * Errors: EINVAL zero or misaligned size; EMSGSIZE larger than max_size;
- * EMFILE, ENFILE too many open files; EINTR a signal came; ENOMEM.
+ * The memory is allocated when a device or a process maps it for the first time, so
+ * that it suits the devices that are attached by then, and is charged to the memory
+ * cgroup of the caller: mmap() and whatever makes a device map it fail with ENOMEM
+ * when that is full.
+ *
+ * Errors: EINVAL zero or misaligned size; EMSGSIZE larger than max_size; ENOSPC
+ * more buffers than the module's parameter max_buffers; EOPNOTSUPP strict, and the
+ * module dmabuf_sync is not loaded; EMFILE, ENFILE too many open files; ENOMEM.
  */
 struct vdmabuf_alloc {
 	__u64 size;
@@ -65,7 +87,7 @@ struct vdmabuf_alloc {
  *
  * Errors: EBADF not an open fd, or not open for reading and writing; EINVAL not
  * a memfd, one of huge pages, wrong seals, window zero, misaligned or past the
- * end; EMSGSIZE larger than max_size; EMFILE, ENFILE too many open files; ENOMEM.
+ * end; EMSGSIZE larger than max_size; ENOSPC as above; EMFILE, ENFILE too many open files; ENOMEM.
  */
 struct vdmabuf_from_memfd {
 	__s32 memfd;

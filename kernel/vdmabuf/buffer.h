@@ -139,6 +139,7 @@ void vdmabuf_coherent_exit(void);
 int vdmabuf_coherent_alloc(struct vdmabuf_buffer *buffer, bool interruptible);
 void vdmabuf_coherent_free(struct vdmabuf_buffer *buffer);
 pgprot_t vdmabuf_coherent_prot(const struct vdmabuf_buffer *buffer, pgprot_t prot);
+bool vdmabuf_translated(struct device *dev);
 int vdmabuf_coherent_map(struct vdmabuf_mapping *mapping);
 
 /* memfd.c */

@@ -170,7 +170,13 @@ pgprot_t vdmabuf_coherent_prot(const struct vdmabuf_buffer *buffer, pgprot_t pro
 	return pgprot_dmacoherent(prot);
 }
 
-static bool translated(struct device *dev)
+/**
+ * vdmabuf_translated - is there an IOMMU between a device and the memory?
+ * @dev: device
+ *
+ * Returns: true if its addresses are not those of the memory.
+ */
+bool vdmabuf_translated(struct device *dev)
 {
 	struct iommu_domain *domain = iommu_get_domain_for_dev(dev);
 
@@ -189,7 +195,7 @@ int vdmabuf_coherent_map(struct vdmabuf_mapping *mapping)
 	struct scatterlist *sg;
 	unsigned int i;
 
-	if (translated(mapping->dev))
+	if (vdmabuf_translated(mapping->dev))
 		return dma_map_sgtable(mapping->dev, sgt, mapping->dir, DMA_ATTR_SKIP_CPU_SYNC);
 	mapping->direct = true;
 	for_each_sgtable_sg(sgt, sg, i) {

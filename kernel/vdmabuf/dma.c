@@ -24,12 +24,18 @@ static size_t max_segment(struct device *dev)
 	return ALIGN_DOWN(max, PAGE_SIZE);
 }
 
-/* Coherent memory cannot be bounced. */
-static bool out_of_reach(struct vdmabuf_buffer *buffer, u64 dma_mask)
+/* Will the DMA API make a copy of what the device cannot reach? */
+static bool can_bounce(const struct vdmabuf_buffer *buffer, struct device *dev)
 {
+	return !(buffer->flags & VDMABUF_ALLOC_COHERENT) && dma_max_mapping_size(dev) != SIZE_MAX;
+}
+
+static bool out_of_reach(const struct vdmabuf_buffer *buffer, struct device *dev)
+{
+	u64 dma_mask = dma_get_mask(dev);
 	unsigned long i;
 
-	if (!(buffer->flags & VDMABUF_ALLOC_COHERENT) || !buffer->backed)
+	if (!buffer->backed || vdmabuf_translated(dev) || can_bounce(buffer, dev))
 		return false;
 	for (i = 0; i < buffer->page_count; i++)
 		if (page_to_phys(buffer->pages[i]) + PAGE_SIZE - 1 > dma_mask)
@@ -39,7 +45,7 @@ static bool out_of_reach(struct vdmabuf_buffer *buffer, u64 dma_mask)
 
 /*
  * Errors: ENODEV a device without DMA; EINVAL one that cannot take a page at once;
- * ENXIO the memory is there already, coherent and out of its reach; EINTR.
+ * ENXIO the memory is there already, out of its reach and cannot be bounced; EINTR.
  */
 int vdmabuf_attach(struct dma_buf *dmabuf, struct dma_buf_attachment *attachment)
 {
@@ -54,7 +60,7 @@ int vdmabuf_attach(struct dma_buf *dmabuf, struct dma_buf_attachment *attachment
 	err = mutex_lock_interruptible(&buffer->lock);
 	if (err)
 		return err;
-	if (out_of_reach(buffer, dma_get_mask(dev)))
+	if (out_of_reach(buffer, dev))
 		err = -ENXIO;
 	else
 		buffer->dma_mask = min(buffer->dma_mask, dma_get_mask(dev));
@@ -108,6 +114,9 @@ static int add_mapping(struct vdmabuf_buffer *buffer, struct vdmabuf_mapping *ma
 {
 	int err;
 
+	/* Memory for its mask was not to be had. */
+	if (out_of_reach(buffer, mapping->dev))
+		return -ENXIO;
 	err = make_table(buffer, &mapping->sgt, mapping->dev);
 	if (err)
 		return err;
@@ -127,8 +136,8 @@ static int add_mapping(struct vdmabuf_buffer *buffer, struct vdmabuf_mapping *ma
 
 /*
  * Errors: ENOMEM, also when the memory cgroup of who made the buffer is full;
- * EINTR a signal came while memory was looked for; ENXIO coherent memory that the
- * device cannot reach; what the DMA API says, as EIO when it cannot bounce.
+ * EINTR a signal came while memory was looked for; ENXIO memory that the device
+ * cannot reach; what the DMA API says, as EIO when there is no room to bounce it.
  */
 struct sg_table *vdmabuf_map(struct dma_buf_attachment *attachment,
 			     enum dma_data_direction direction)

@@ -18,8 +18,8 @@ from .sandbox import Sandbox
 
 # In the order of loading.
 MODULES = ("dmabuf_sync", "vdmabuf", "vblit")
-# Built along with the others; the tests that want it load it.
-TEST_MODULE = "tests/module/dsync_test.ko"
+# Built along with the others; the tests that want them load them.
+TEST_MODULES = ("dsync_test", "dsync_importer")
 SOURCES = ("Kbuild", "kernel", "tests/module")
 PACKAGE = paths.ROOT / "python" / "dmabuf_sync"
 UAPI = paths.ROOT / "kernel" / "include" / "uapi"
@@ -34,7 +34,7 @@ def workspace(kernel: Kernel) -> Path:
 def modules(kernel: Kernel, names: Sequence[str] = MODULES) -> list[Path]:
     """Build modules for `kernel` if anything changed; return their files, in loading order.
 
-    With the framework comes the module of the tests, as the last.
+    With the framework come the modules of the tests, as the last.
     Raises SetupError when the compiler finds fault; its messages have been printed.
     """
     unknown = set(names) - set(MODULES)
@@ -46,8 +46,8 @@ def modules(kernel: Kernel, names: Sequence[str] = MODULES) -> list[Path]:
     made = [copy / "kernel" / name / f"{name}.ko" for name in MODULES if name in names]
     tests = ""
     if "dmabuf_sync" in names:
-        made.append(copy / TEST_MODULE)
-        tests = str(Path(TEST_MODULE).parent)
+        tests = "tests/module"
+        made += [copy / tests / f"{name}.ko" for name in TEST_MODULES]
 
     def make() -> None:
         mirror(paths.ROOT, copy, SOURCES)

@@ -139,6 +139,7 @@ int vblit_map(struct vblit_device *vdev, struct vblit_attachment *attachment)
 							  DMA_BIDIRECTIONAL);
 			goto unlock;
 		}
+		vblit_check_coherency(vdev->dev, attachment->dmabuf, sgt);
 		attachment->sgt = sgt;
 	}
 	attachment->mapped++;

@@ -111,6 +111,10 @@ void vblit_detach(struct vblit_device *vdev, struct vblit_attachment *attachment
 int vblit_map(struct vblit_device *vdev, struct vblit_attachment *attachment);
 void vblit_unmap(struct vblit_attachment *attachment);
 
+/* coherency.c */
+void vblit_check_coherency(struct device *dev, const struct dma_buf *dmabuf,
+			   struct sg_table *sgt);
+
 /* job.c */
 int vblit_submit(struct vblit_device *vdev, struct list_head *jobs,
 		 struct vblit_submit __user *user);

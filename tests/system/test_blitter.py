@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import itertools
@@ -71,6 +72,22 @@ def read(buffer: DmaBuf, length: int = SIZE) -> np.ndarray[Any, Any]:
 
 def noise(seed: int, length: int = SIZE) -> np.ndarray[Any, Any]:
     return np.random.default_rng(seed).integers(0, 256, length, np.uint8)
+
+
+@pytest.mark.coherency
+def test_exporter_that_never_synchronises_is_named(blitter: Blitter, anybuf: int) -> None:
+    with open(f"/proc/self/fdinfo/{anybuf}") as file:
+        name = next(line.split()[1] for line in file if line.startswith("exp_name:"))
+    log = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    os.lseek(log, 0, os.SEEK_END)
+    blitter.fill(anybuf, 1).wait(timeout=20)
+    said = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            said.append(os.read(log, 8192).decode())
+    os.close(log)
+    warned = any("never synchronises" in line for line in said)
+    assert warned == (BOUNCING and name not in ("vdmabuf", "system"))
 
 
 @pytest.mark.coherency

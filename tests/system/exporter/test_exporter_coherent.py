@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import faulthandler
 import fcntl
 import mmap
 import os
+import signal
 import struct
 from collections.abc import Iterator
 
@@ -14,7 +16,7 @@ from exporter_calls import PAGE, SIZE, alloc, closing, page_numbers, stats
 from importer import Vgem
 from locks import READ, WRITE, lock, unlock
 
-from dmabuf_sync import Access, Blitter, DmaBuf, Exporter
+from dmabuf_sync import Access, Blitter, DmaBuf
 from dmabuf_sync._uapi import lib
 
 
@@ -27,10 +29,10 @@ def coherent(device: int) -> Iterator[DmaBuf]:
 @pytest.mark.parametrize("size", [PAGE, 3 * PAGE, (5 << 20) + PAGE])
 def test_zeroed(device: int, size: int) -> None:
     for _ in range(2):
-        with closing(alloc(device, size, flags=lib.VDMABUF_ALLOC_COHERENT)) as fd:
-            with mmap.mmap(fd, size) as m:
-                assert m[:] == bytes(size)
-                m[:] = b"\xff" * size
+        flags = lib.VDMABUF_ALLOC_COHERENT
+        with closing(alloc(device, size, flags=flags)) as fd, mmap.mmap(fd, size) as m:
+            assert m[:] == bytes(size)
+            m[:] = b"\xff" * size
 
 
 @pytest.mark.coherency
@@ -73,12 +75,15 @@ def test_seen_without_any_synchronisation(coherent: DmaBuf) -> None:
         assert bytes(m[:]) == b"c" * SIZE
 
 
-def test_with_strict() -> None:
-    with Exporter() as exporter, exporter.allocate(SIZE, coherent=True, strict=True) as buffer:
-        with buffer.map() as m:
-            with buffer.locked(Access.WRITE):
-                m[0] = 1
-            child = os.fork()
-            if child == 0:
-                os._exit(0)
-            os.waitpid(child, 0)
+def test_with_strict(device: int) -> None:
+    flags = lib.VDMABUF_ALLOC_COHERENT | lib.VDMABUF_ALLOC_STRICT
+    with DmaBuf(alloc(device, flags=flags)) as buffer, buffer.map() as m:
+        with buffer.locked(Access.WRITE):
+            m[0] = 1
+        child = os.fork()
+        if child == 0:
+            faulthandler.disable()
+            with buffer.map() as own:
+                own[0]
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGBUS

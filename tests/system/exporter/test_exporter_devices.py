@@ -11,6 +11,7 @@ import signal
 import struct
 import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from dma_device import FROM_DEVICE, TO_DEVICE, DmaDevice, bits
@@ -30,7 +31,7 @@ from dmabuf_sync import Access, Blitter, DmaBuf
 from dmabuf_sync._uapi import lib
 
 Devices = Callable[..., DmaDevice]
-BOUNCING = "swiotlb=force" in open("/proc/cmdline").read()
+BOUNCING = "swiotlb=force" in Path("/proc/cmdline").read_text()
 COHERENT = lib.VDMABUF_ALLOC_COHERENT
 
 
@@ -108,9 +109,9 @@ def test_device_that_comes_too_late(device: int, devices: Devices) -> None:
     """The memory is there already, out of reach, and there is nothing to bounce it with."""
     late = devices(bits(24))
     for flags in (0, COHERENT):
-        with closing(alloc(device, flags=flags)) as fd, mmap.mmap(fd, SIZE):
-            with refused(errno.ENXIO):
-                late.attach(fd)
+        fd = alloc(device, flags=flags)
+        with closing(fd), mmap.mmap(fd, SIZE), refused(errno.ENXIO):
+            late.attach(fd)
 
 
 @pytest.mark.parametrize("limit", [PAGE, 3 * PAGE, 5 * PAGE + 100, 1 << 18])
@@ -316,12 +317,12 @@ def test_unannounced_mapping_that_stays(buffer: DmaBuf, devices: Devices) -> Non
 @pytest.mark.coherency
 def test_memfd_window(device: int, devices: Devices) -> None:
     one = devices(segment=2 * PAGE)
-    with closing(memfd_of(page_numbers(16), fcntl.F_SEAL_SHRINK)) as memfd:
-        with closing(from_memfd(device, memfd, 3 * PAGE, 5 * PAGE)) as fd:
-            one.attach(fd)
-            one.map()
-            assert [one.read(n * PAGE) for n in range(5)] == [3, 4, 5, 6, 7]
-            one.write(4 * PAGE, 1, 0x99)
-            one.unmap()
-            assert os.pread(memfd, 1, 7 * PAGE) == b"\x99"
-            one.close()
+    memfd = memfd_of(page_numbers(16), fcntl.F_SEAL_SHRINK)
+    with closing(memfd), closing(from_memfd(device, memfd, 3 * PAGE, 5 * PAGE)) as fd:
+        one.attach(fd)
+        one.map()
+        assert [one.read(n * PAGE) for n in range(5)] == [3, 4, 5, 6, 7]
+        one.write(4 * PAGE, 1, 0x99)
+        one.unmap()
+        assert os.pread(memfd, 1, 7 * PAGE) == b"\x99"
+        one.close()

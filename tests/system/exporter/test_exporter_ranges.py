@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import random
 import struct
@@ -110,7 +111,7 @@ def test_no_cache_work_between_processes(buffer: DmaBuf, vgem: Vgem, actors: Act
     chain = actors(4)
     chain[0].call(lock, fd, WRITE, 0, 100)
     before = stats()
-    for actor, successor in zip(chain, chain[1:], strict=False):
+    for actor, successor in itertools.pairwise(chain):
         successor.start(lock, fd, WRITE, 0, 100)
         until_waiting(successor, fd)
         actor.call(unlock, fd)

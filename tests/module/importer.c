@@ -95,7 +95,7 @@ static int attach(struct importer *importer, int fd)
 	return 0;
 }
 
-/* Number of segments, the longest, the highest address, how many are not where the memory is. */
+/* Number of segments, the longest, the highest address, how many need synchronisation. */
 static void map_info(struct importer *importer, __u64 *out)
 {
 	struct device *dev = &importer->pdev->dev;
@@ -110,7 +110,7 @@ static void map_info(struct importer *importer, __u64 *out)
 		out[0]++;
 		out[1] = max_t(u64, out[1], sg_dma_len(sg));
 		out[2] = max(out[2], last);
-		if (dma_to_phys(dev, sg_dma_address(sg)) != sg_phys(sg))
+		if (dma_need_sync(dev, sg_dma_address(sg)))
 			out[3]++;
 		WARN_ON((sg_dma_address(sg) & ~boundary) != (last & ~boundary));
 	}

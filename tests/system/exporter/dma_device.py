@@ -27,7 +27,7 @@ class Mapped:
     longest: int
     last_address: int
     bounced: int
-    """Segments whose address is not that of the memory."""
+    """Segments that need synchronisation; on x86 these are copies."""
 
 
 class DmaDevice:

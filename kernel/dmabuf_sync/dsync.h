@@ -263,6 +263,8 @@ bool dsync_conflict(const struct dsync_access *a, const struct dsync_access *b);
 bool dsync_holds_back(const struct dsync_access *held, const struct dsync_access *access);
 struct list_head *dsync_enqueue_position(const struct dsync_access *access);
 bool dsync_blocked(const struct dsync_access *access, const struct list_head *position);
+bool dsync_only_closed(const struct dsync_access *access, const struct list_head *position);
+bool dsync_wait_until_open(struct dsync_queue *queue);
 void dsync_request_init(struct dsync_request *request, struct dsync_access *accesses,
 			unsigned int count);
 void dsync_request_grant(struct dsync_request *request);
@@ -336,7 +338,8 @@ void dsync_released(const struct dsync_access *access, loff_t first, loff_t last
 bool dsync_has_ranges(const struct dsync_access *access);
 bool dsync_ranges_need_begin(const struct dsync_access *access);
 int dsync_ranges_begin(struct dsync_access *access);
-bool dsync_ranges_block(const struct dsync_access *access);
+bool dsync_ranges_ending(const struct dsync_access *access);
+bool dsync_ranges_keep_back(const struct dsync_access *access);
 bool dsync_ranges_settle(const struct dsync_access *access, const struct dsync_access *wanted);
 
 /* expire.c */

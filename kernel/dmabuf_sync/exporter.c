@@ -6,6 +6,7 @@
 #include <linux/export.h>
 #include <linux/fdtable.h>
 #include <linux/rculist.h>
+#include <linux/wait_bit.h>
 
 #include "dsync.h"
 
@@ -133,11 +134,12 @@ void dsync_released(const struct dsync_access *access, loff_t first, loff_t last
 
 	if (!exporter || !exporter->released || (access->type & DMABUF_SYNC_DMA))
 		return;
-	queue->closed++;
+	WRITE_ONCE(queue->closed, queue->closed + 1);
 	dsync_queue_unlock(queue);
 	exporter->released(dmabuf, first, last);
 	dsync_queue_lock(queue);
-	queue->closed--;
+	WRITE_ONCE(queue->closed, queue->closed - 1);
+	wake_up_var(&queue->range_calls);
 }
 
 static bool held_for(const struct dsync_access *held, const struct dma_buf *dmabuf,

@@ -174,7 +174,11 @@ again:
 	}
 	if (dsync_blocked(access, dsync_enqueue_position(access))) {
 		if (!sleep) {
+			bool soon = dsync_only_closed(access, dsync_enqueue_position(access));
+
 			dsync_queue_unlock(queue);
+			if (soon && dsync_wait_until_open(queue))
+				goto again;
 			if (dsync_expire(queue, access))
 				goto again;
 			return -EAGAIN;

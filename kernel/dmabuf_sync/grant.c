@@ -2,6 +2,8 @@
 /*
  * dmabuf-sync: who gets a buffer, and when.
  */
+#include <linux/wait_bit.h>
+
 #include "dsync.h"
 #include "trace.h"
 
@@ -158,20 +160,17 @@ struct list_head *dsync_enqueue_position(const struct dsync_access *access)
 	return &queue->waiting;
 }
 
-/**
- * dsync_blocked - does an access have to wait?
- * @access: access of a locked queue
- * @position: its element in the waiting list, or where it would be inserted
- *
- * Returns: true if something granted, or something that waits in front of
- * @position, conflicts with it.
- */
-bool dsync_blocked(const struct dsync_access *access, const struct list_head *position)
+static bool closed(const struct dsync_access *access)
+{
+	return access->queue->closed || dsync_ranges_ending(access);
+}
+
+static bool kept_back(const struct dsync_access *access, const struct list_head *position)
 {
 	const struct dsync_queue *queue = access->queue;
 	const struct dsync_access *other;
 
-	if (queue->closed || dsync_ranges_block(access))
+	if (dsync_ranges_keep_back(access))
 		return true;
 	list_for_each_entry(other, &queue->granted, node) {
 		if (ranges_in_inode(other) && other->dmabuf == access->dmabuf &&
@@ -189,6 +188,44 @@ bool dsync_blocked(const struct dsync_access *access, const struct list_head *po
 			return true;
 	}
 	return false;
+}
+
+/**
+ * dsync_blocked - does an access have to wait?
+ * @access: access of a locked queue
+ * @position: its element in the waiting list, or where it would be inserted
+ *
+ * Returns: true if something granted, or something that waits in front of
+ * @position, conflicts with it.
+ */
+bool dsync_blocked(const struct dsync_access *access, const struct list_head *position)
+{
+	return closed(access) || kept_back(access, position);
+}
+
+/**
+ * dsync_only_closed - does an access have to wait for something that ends by itself?
+ * @access: access of a locked queue
+ * @position: as for dsync_blocked()
+ *
+ * Returns: true if nobody holds, or waits for, what it conflicts with.
+ */
+bool dsync_only_closed(const struct dsync_access *access, const struct list_head *position)
+{
+	return closed(access) && !kept_back(access, position);
+}
+
+/**
+ * dsync_wait_until_open - sleep until that is over
+ * @queue: queue, not locked
+ *
+ * Returns: false if the caller is being killed.
+ */
+bool dsync_wait_until_open(struct dsync_queue *queue)
+{
+	return !wait_var_event_killable(&queue->range_calls,
+					!READ_ONCE(queue->closed) &&
+					!READ_ONCE(queue->range_calls));
 }
 
 /**

@@ -172,25 +172,37 @@ int dsync_ranges_begin(struct dsync_access *access)
 }
 
 /**
- * dsync_ranges_block - do caches keep an access from being granted?
+ * dsync_ranges_ending - is anything being ended that an access needs?
  * @access: access of a locked queue
  *
- * Returns: true while a device would miss what the CPU has written, and for
- * everybody while a range is being ended.
+ * Returns: true if end_range is running.
  */
-bool dsync_ranges_block(const struct dsync_access *access)
+bool dsync_ranges_ending(const struct dsync_access *access)
 {
 	const struct dsync_range *range;
 
-	list_for_each_entry(range, &access->queue->ranges, node) {
-		if (!overlaps(range, access))
-			continue;
-		if (range->state == DSYNC_RANGE_ENDING)
+	list_for_each_entry(range, &access->queue->ranges, node)
+		if (range->state == DSYNC_RANGE_ENDING && overlaps(range, access))
 			return true;
-		if ((access->type & DMABUF_SYNC_DMA) &&
-		    (range->write || (access->type & DMABUF_SYNC_WRITE)))
+	return false;
+}
+
+/**
+ * dsync_ranges_keep_back - do caches keep an access from being granted?
+ * @access: access of a locked queue
+ *
+ * Returns: true for a device that would miss what the CPU has written, or write what
+ * the CPU reads.
+ */
+bool dsync_ranges_keep_back(const struct dsync_access *access)
+{
+	const struct dsync_range *range;
+
+	if (!(access->type & DMABUF_SYNC_DMA))
+		return false;
+	list_for_each_entry(range, &access->queue->ranges, node)
+		if ((range->write || (access->type & DMABUF_SYNC_WRITE)) && overlaps(range, access))
 			return true;
-	}
 	return false;
 }
 

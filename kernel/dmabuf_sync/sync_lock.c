@@ -32,10 +32,9 @@ static bool any_blocked(struct dsync_request *request)
 }
 
 /* Get ready to wait: a timer for every queue, and a deadline for old records. */
-static int prepare_to_wait_in_queues(struct dsync_request *request)
+static int prepare_to_wait_in_queues(struct dsync_request *request, struct list_head *candidates)
 {
 	struct dsync_access *access;
-	LIST_HEAD(candidates);
 	int err;
 
 	for_each_access(access, request) {
@@ -48,9 +47,8 @@ static int prepare_to_wait_in_queues(struct dsync_request *request)
 		dsync_posix_adopt(access->queue, access->dmabuf);
 		/* What readers have left for the next device to clean. */
 		if (dsync_ranges_settle(access, access))
-			dsync_queue_scan(access->queue, &candidates);
+			dsync_queue_scan(access->queue, candidates);
 		dsync_queue_unlock(access->queue);
-		dsync_grant_candidates(&candidates);
 	}
 	return 0;
 }
@@ -65,14 +63,28 @@ static bool revoke_due(struct dsync_request *request)
 	return any;
 }
 
-/**
- * dsync_sync_acquire - be granted all buffers, or begin to wait for them
- * @sync: object with queues attached
- * @mode: with DSYNC_LOCK_NONBLOCK it does not begin to wait
- *
- * Returns: 0 granted; -EAGAIN not granted; -EINPROGRESS waiting; -ENOMEM.
+/*
+ * Nothing but caches being cleaned, or pages being taken away, keeps it back from one of
+ * its buffers: that is no reason to fail.
  */
-int dsync_sync_acquire(struct dmabuf_sync *sync, enum dsync_lock_mode mode)
+static bool wait_until_open(struct dsync_request *request)
+{
+	struct dsync_access *access;
+	bool closed;
+
+	for_each_access(access, request) {
+		dsync_queue_lock(access->queue);
+		closed = dsync_only_closed(access, &access->queue->waiting);
+		dsync_queue_unlock(access->queue);
+		if (closed)
+			return dsync_wait_until_open(access->queue);
+	}
+	return false;
+}
+
+/* As dsync_sync_acquire(), but the caller has to grant the candidates. */
+static int acquire(struct dmabuf_sync *sync, enum dsync_lock_mode mode,
+		   struct list_head *candidates)
 {
 	struct dsync_request *request = &sync->request;
 	struct dsync_access *access;
@@ -102,15 +114,31 @@ again:
 		return err;
 
 	if (mode == DSYNC_LOCK_NONBLOCK) {
-		if (revoke_due(request))
+		if (wait_until_open(request) || revoke_due(request))
 			goto again;
 		return -EAGAIN;
 	}
-	err = prepare_to_wait_in_queues(request);
+	err = prepare_to_wait_in_queues(request, candidates);
 	if (err)
 		return err;
 	prepared = true;
 	goto again;
+}
+
+/**
+ * dsync_sync_acquire - be granted all buffers, or begin to wait for them
+ * @sync: object with queues attached
+ * @mode: with DSYNC_LOCK_NONBLOCK it does not begin to wait
+ *
+ * Returns: 0 granted; -EAGAIN not granted; -EINPROGRESS waiting; -ENOMEM.
+ */
+int dsync_sync_acquire(struct dmabuf_sync *sync, enum dsync_lock_mode mode)
+{
+	LIST_HEAD(candidates);
+	int err = acquire(sync, mode, &candidates);
+
+	dsync_grant_candidates(&candidates);
+	return err;
 }
 
 /* The accesses are granted and nothing is left to wait for: the deadlines run. */
@@ -314,9 +342,9 @@ unsigned int dsync_sync_revoked(struct dmabuf_sync *sync)
 }
 
 /* With the mutex: nobody takes the lock back before it has begun. */
-static int begin_async(struct dmabuf_sync *sync)
+static int begin_async(struct dmabuf_sync *sync, struct list_head *candidates)
 {
-	int err = dsync_sync_acquire(sync, DSYNC_LOCK_ASYNC);
+	int err = acquire(sync, DSYNC_LOCK_ASYNC, candidates);
 
 	if (!err)
 		queue_work(dsync_wq, &sync->granted_work);
@@ -339,6 +367,7 @@ static int begin_async(struct dmabuf_sync *sync)
 int dsync_sync_lock(struct dmabuf_sync *sync, enum dsync_lock_mode mode, ktime_t until,
 		    unsigned int hold_timeout_ms)
 {
+	LIST_HEAD(candidates);
 	int err;
 
 	mutex_lock(&sync->mutex);
@@ -360,7 +389,7 @@ int dsync_sync_lock(struct dmabuf_sync *sync, enum dsync_lock_mode mode, ktime_t
 	sync->state = mode == DSYNC_LOCK_ASYNC ? DSYNC_SYNC_ASYNC : DSYNC_SYNC_LOCKING;
 	sync->request.granted = mode == DSYNC_LOCK_ASYNC ? async_granted : NULL;
 	if (mode == DSYNC_LOCK_ASYNC) {
-		err = begin_async(sync);
+		err = begin_async(sync, &candidates);
 		goto unlock;
 	}
 	mutex_unlock(&sync->mutex);
@@ -386,6 +415,8 @@ int dsync_sync_lock(struct dmabuf_sync *sync, enum dsync_lock_mode mode, ktime_t
 
 unlock:
 	mutex_unlock(&sync->mutex);
+	/* It takes the mutexes of other objects. */
+	dsync_grant_candidates(&candidates);
 	return err;
 }
 

@@ -331,3 +331,18 @@ def test_framework_stays_loaded(device: int) -> None:
     with closing(alloc(device, flags=lib.VDMABUF_ALLOC_STRICT)):
         assert _framework_references() == before + 1
     assert _framework_references() == before
+
+
+def _read_in_turns(fd: int, rounds: int) -> None:
+    for _ in range(rounds):
+        trylock(fd, READ)
+        unlock(fd)
+
+
+def test_readers_never_fail_for_readers(strict: DmaBuf, actors: Actors) -> None:
+    """One's pages are being taken away while the other tries: that is not a conflict."""
+    readers = actors(3)
+    for actor in readers:
+        actor.start(_read_in_turns, strict.fileno(), 400)
+    for actor in readers:
+        actor.result()

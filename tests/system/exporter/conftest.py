@@ -12,6 +12,8 @@ from actors import until
 from exporter_calls import RDWR, closing, memfd_of, page_numbers, state
 from importer import Vgem
 
+from dmabuf_sync import close_control
+
 
 @pytest.fixture(scope="module")
 def device() -> Iterator[int]:
@@ -30,8 +32,10 @@ def memfd() -> Iterator[int]:
 @pytest.fixture(autouse=True)
 def _nothing_left(device: int) -> Iterator[None]:
     """No test leaves a buffer or a file descriptor; the engine lets go a moment after its job."""
+    close_control()
     before = state()
     yield
+    close_control()
     until(lambda: state() == before, "freeing all buffers")
 
 

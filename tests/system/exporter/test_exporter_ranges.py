@@ -17,7 +17,7 @@ from importer import Vgem
 from locks import READ, WRITE, lock, trylock, unlock
 from state import accesses, until_waiting
 
-from dmabuf_sync import Access, Blitter, Copy, DmaBuf, Rect, Sync, close_control
+from dmabuf_sync import Access, Blitter, Copy, DmaBuf, Rect, Sync
 from dmabuf_sync._uapi import lib
 
 Actors = Callable[[int], list[Actor]]
@@ -235,7 +235,6 @@ def test_cpu_does_not_wait_for_a_job_elsewhere(
     speed(0)
     job.wait(timeout=20)
     job.close()
-    close_control()
 
 
 @pytest.mark.coherency

@@ -26,6 +26,7 @@ from exporter_calls import (
     refused,
     stats,
 )
+from locks import READ, WRITE, lock, unlock
 
 from dmabuf_sync import Access, Blitter, DmaBuf
 from dmabuf_sync._uapi import lib
@@ -203,6 +204,24 @@ def test_announced_dma(buffer: DmaBuf, devices: Devices) -> None:
             one.end_dma()
             with buffer.locked(Access.READ):
                 assert bytes(m[:6]) == bytes([turn, *[turn + 100] * 4, 0])
+    one.close()
+
+
+@pytest.mark.coherency
+def test_announced_dma_beside_a_reader(buffer: DmaBuf, devices: Devices) -> None:
+    """What was written under the lock is cleaned for the device, though the CPU reads on."""
+    one = devices()
+    one.attach(buffer.fileno())
+    one.map()
+    with buffer.map() as m:
+        for turn in range(1, 4):
+            lock(buffer.fileno(), WRITE)
+            m[0] = turn
+            lock(buffer.fileno(), READ)
+            one.start_dma(TO_DEVICE)
+            assert one.read(0) == turn
+            one.end_dma()
+            unlock(buffer.fileno())
     one.close()
 
 

@@ -156,6 +156,25 @@ def test_dma_beside_the_cpu(buffer: DmaBuf, blitter: Blitter, edge: int) -> None
 
 
 @pytest.mark.coherency
+def test_cpu_writes_while_the_job_has_it_mapped(
+    buffer: DmaBuf, blitter: Blitter, speed: Callable[[int], None]
+) -> None:
+    """When the job ends its bytes come back, and nothing else."""
+    fd = buffer.fileno()
+    speed(20000)
+    with buffer.map() as m:
+        lock(fd, WRITE, 0, 1000)
+        job = blitter.fill(buffer, 0x6B, piece(1000, 4000))
+        m[:1000] = b"n" * 1000
+        assert not job.done
+        job.wait(timeout=20)
+        assert bytes(m[:1000]) == b"n" * 1000
+        unlock(fd)
+        with buffer.locked(Access.READ):
+            assert bytes(m[:5001]) == b"n" * 1000 + b"k" * 4000 + b"\0"
+
+
+@pytest.mark.coherency
 def test_device_reads_what_was_given_back(
     device: int, buffer: DmaBuf, blitter: Blitter, actors: Actors
 ) -> None:

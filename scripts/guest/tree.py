@@ -19,6 +19,7 @@ from .report import SetupError, run, step, tail
 # Part of the key of every tree: count it up when make() changes what comes out.
 VERSION = 1
 GUEST_PACKAGES = (
+    "fonts-dejavu-core",
     "gcc",
     "iproute2",
     "kmod",
@@ -26,6 +27,7 @@ GUEST_PACKAGES = (
     "libkmod-dev",
     "make",
     "mount",
+    "patch",
     "perl",
     "procps",
     "python3",
@@ -38,6 +40,7 @@ GUEST_PACKAGES = (
     "python3-pytest-timeout",
     "python3-pyudev",
     "python3-rich",
+    "spin",
     "strace",
     "util-linux",
     "v4l-utils",

@@ -99,6 +99,7 @@ static int complete_grant(struct dsync_access *access, struct file *file, struct
 			list_add_tail(&held->node, &held->queue->granted);
 	}
 	held->deadline = max(held->deadline, ktime_add(held->granted_at, hold_time));
+	trace_dmabuf_sync_hold(access);
 	return 0;
 }
 
@@ -114,8 +115,10 @@ static int wait_for_grant(struct dsync_access *access, ktime_t until)
 
 	dsync_queue_unlock(queue);
 	err = dsync_expiry_prepare(queue);
-	if (err)
+	if (err) {
+		trace_dmabuf_sync_cancel(access);
 		return -ENOLCK;
+	}
 	dsync_request_init(&request, access, 1);
 	access->request = &request;
 
@@ -169,6 +172,7 @@ static int acquire(struct dsync_access *access, struct file *file, struct file_l
 again:
 	dsync_queue_lock(queue);
 	if (take_revoked(find_hold(access))) {
+		trace_dmabuf_sync_cancel(access);
 		err = -ETIMEDOUT;
 		goto unlock;
 	}
@@ -181,6 +185,7 @@ again:
 				goto again;
 			if (dsync_expire(queue, access))
 				goto again;
+			trace_dmabuf_sync_cancel(access);
 			return -EAGAIN;
 		}
 		err = wait_for_grant(access, until);
@@ -191,6 +196,8 @@ again:
 		trace_dmabuf_sync_grant(access);
 		dsync_count(GRANT);
 		err = complete_grant(access, file, fl, hold_time, merged);
+		if (err)
+			trace_dmabuf_sync_cancel(access);
 		goto scan;
 	} else {
 		struct dsync_request request = { .accesses = access, .count = 1 };
@@ -340,6 +347,7 @@ static int unlock(struct file *file, struct file_lock *fl)
 	if (held)
 		held->type = left;
 	dsync_released(&like, like.start, like.end);
+	trace_dmabuf_sync_unlock(&like);
 	dsync_ranges_settle(&like, NULL);
 	if (!list_empty(&queue->waiting))
 		dsync_queue_scan(queue, &candidates);

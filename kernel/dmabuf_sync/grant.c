@@ -292,6 +292,8 @@ void dsync_request_enqueue(struct dsync_request *request)
 		struct list_head *position = dsync_enqueue_position(access);
 
 		list_add_tail(&access->node, position);
+		trace_dmabuf_sync_wait(access, position == &access->queue->waiting ? NULL :
+				       list_entry(position, struct dsync_access, node));
 		if (request->count > 1 && !dsync_blocked(access, &access->node)) {
 			access->flags |= DSYNC_READY;
 			ready++;
@@ -316,6 +318,7 @@ void dsync_request_dequeue(struct dsync_request *request, struct list_head *cand
 	for_each_access(access, request) {
 		list_del(&access->node);
 		access->flags &= ~DSYNC_READY;
+		trace_dmabuf_sync_cancel(access);
 	}
 	dsync_cycle_unhash(request);
 	request->state = DSYNC_IDLE;

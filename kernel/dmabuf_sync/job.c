@@ -106,7 +106,7 @@ static int publish(struct dmabuf_sync *sync, bool interruptible)
 			sync->ops->finish(sync, sync->priv);
 		return err;
 	}
-	trace_dmabuf_sync_job_publish(sync->name, job->fence, 0);
+	trace_dmabuf_sync_job_publish(sync, 0);
 	set_job_state(sync, DMABUF_SYNC_JOB_GRANTED);
 	if (job->granted)
 		job->granted(sync, sync->priv, 0);
@@ -147,7 +147,7 @@ static void start_work(struct work_struct *work)
 	struct dmabuf_sync *sync = container_of(job, struct dmabuf_sync, job);
 	bool cookie = dma_fence_begin_signalling();
 
-	trace_dmabuf_sync_job_start(sync->name, job->fence, 0);
+	trace_dmabuf_sync_job_start(sync, 0);
 	dsync_count(JOB_START);
 	set_job_state(sync, DMABUF_SYNC_JOB_RUNNING);
 	queue_delayed_work(dsync_signal_wq, &job->watchdog, dsync_job_timeout());
@@ -300,7 +300,7 @@ void dmabuf_sync_done(struct dmabuf_sync *sync, int err)
 	job->status = err;
 	if (err)
 		dma_fence_set_error(job->fence, err);
-	trace_dmabuf_sync_job_end(sync->name, job->fence, err);
+	trace_dmabuf_sync_job_end(sync, err);
 	dsync_count(JOB_END);
 	dma_fence_signal(job->fence);
 	queue_work(dsync_wq, &job->finish_work);

@@ -6,6 +6,7 @@
 #include <linux/pid_namespace.h>
 
 #include "dsync.h"
+#include "trace.h"
 
 /**
  * DOC: posix records
@@ -260,6 +261,7 @@ void dsync_posix_adopt(struct dsync_queue *queue, struct dma_buf *dmabuf)
 		dsync_queue_ref(queue);
 		__module_get(THIS_MODULE);
 		list_add_tail(&access->node, &queue->granted);
+		trace_dmabuf_sync_hold(access);
 	}
 }
 

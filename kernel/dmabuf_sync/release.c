@@ -56,8 +56,8 @@ void dsync_finish_release(struct dsync_access *access)
 	list_del_init(&access->node);
 	if (access->flags & DSYNC_REVOKED && access->request)
 		wake_up(&access->request->wait);
-	access->flags &= ~(DSYNC_LEAVING | DSYNC_ENDING | DSYNC_PENDING);
 	trace_dmabuf_sync_release(access);
+	access->flags &= ~(DSYNC_LEAVING | DSYNC_ENDING | DSYNC_PENDING);
 	dsync_count(RELEASE);
 	dsync_queue_scan(queue, &candidates);
 	dsync_queue_unlock(queue);
@@ -82,6 +82,7 @@ void dsync_release(struct dsync_access *access)
 		access->end = OFFSET_MAX;
 	}
 	dsync_released(access, access->start, access->end);
+	trace_dmabuf_sync_leave(access);
 	if (access->begun || !list_empty(&queue->ranges)) {
 		dsync_queue_scan(queue, &candidates);
 		if (!list_empty(&candidates)) {
@@ -102,6 +103,7 @@ static void take_away(struct dsync_access *access)
 	if (!(access->flags & DSYNC_REVOKED)) {
 		access->flags |= DSYNC_LEAVING;
 		dsync_released(access, access->start, access->end);
+		trace_dmabuf_sync_leave(access);
 	}
 	dsync_queue_unlock(access->queue);
 }
@@ -123,9 +125,12 @@ void dsync_release_request(struct dsync_request *request)
 		take_away(access);
 	dsync_txn_begin(&txn);
 	dsync_txn_lock_request(&txn, request);
-	for_each_access(access, request)
-		if (!(access->flags & DSYNC_REVOKED))
-			access->flags |= DSYNC_LEAVING;
+	for_each_access(access, request) {
+		if (access->flags & (DSYNC_REVOKED | DSYNC_LEAVING))
+			continue;
+		access->flags |= DSYNC_LEAVING;
+		trace_dmabuf_sync_leave(access);
+	}
 	for_each_access(access, request)
 		dsync_queue_scan(access->queue, &candidates);
 	request->state = DSYNC_IDLE;

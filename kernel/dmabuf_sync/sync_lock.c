@@ -116,13 +116,18 @@ again:
 	if (mode == DSYNC_LOCK_NONBLOCK) {
 		if (wait_until_open(request) || revoke_due(request))
 			goto again;
-		return -EAGAIN;
+		goto cancel;
 	}
 	err = prepare_to_wait_in_queues(request, candidates);
 	if (err)
-		return err;
+		goto cancel;
 	prepared = true;
 	goto again;
+
+cancel:
+	for_each_access(access, request)
+		trace_dmabuf_sync_cancel(access);
+	return err;
 }
 
 /**
@@ -153,6 +158,7 @@ static void complete_grant(struct dmabuf_sync *sync)
 		/* A device cannot be told to let go; a driver that started it can be trusted. */
 		if (!(access->flags & DSYNC_KERNEL) || !(access->type & DMABUF_SYNC_DMA))
 			access->deadline = ktime_add(access->granted_at, sync->hold_time);
+		trace_dmabuf_sync_hold(access);
 		dsync_expiry_arm(access->queue);
 		dsync_queue_unlock(access->queue);
 	}

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: MIT
+"""What the replay knows of accesses: who holds which bytes, and who keeps whom back.
+
+Where the kernel may be stricter than its promise, this is the promise: a device conflicts with
+the CPU on the bytes both name, although most exporters can only keep whole buffers apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from tracelog import Event
+
+WHOLE = (1 << 63) - 1
+
+
+class State(Enum):
+    """How far an access is."""
+
+    ASKED = "asked"
+    WAITING = "waiting"
+    PENDING = "granted, pending"
+    HELD = "held"
+    LEAVING = "leaving"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Bytes from `start` to `end`, both included, to read or to write."""
+
+    start: int
+    end: int
+    writes: bool
+
+    def without(self, start: int, end: int) -> list[Piece]:
+        """Return what is left of it outside `start` to `end`."""
+        left = []
+        if self.start < start:
+            left.append(Piece(self.start, min(self.end, start - 1), self.writes))
+        if self.end > end:
+            left.append(Piece(max(self.start, end + 1), self.end, self.writes))
+        return left
+
+
+@dataclass
+class Access:
+    """One access of the log; `pieces` are the bytes it asks for, or has."""
+
+    name: str
+    owner: str
+    resv: str
+    ino: str
+    kind: str
+    dma: bool
+    pieces: list[Piece]
+    pid: str
+    state: State = State.ASKED
+    revoked: bool = False
+    adopted: bool = False
+
+    @classmethod
+    def of(cls, event: Event) -> Access:
+        """Return the access that an event tells of."""
+        fields = event.fields
+        types = fields["type"].split("|")
+        piece = Piece(int(fields["start"]), int(fields["end"]), "W" in types)
+        return cls(
+            name=fields["access"],
+            owner=fields["owner"],
+            resv=fields["resv"],
+            ino=fields["ino"],
+            kind=fields["kind"],
+            dma="DMA" in types,
+            pieces=[piece],
+            pid=fields["pid"],
+        )
+
+    def __str__(self) -> str:
+        bytes_ = " ".join(
+            f"{'W' if piece.writes else 'R'}{piece.start}-"
+            f"{'end' if piece.end == WHOLE else piece.end}"
+            for piece in self.pieces
+        )
+        dma = " DMA" if self.dma else ""
+        return f"{self.kind}{dma} {bytes_} of pid {self.pid} ({self.state.value}, {self.name})"
+
+    @property
+    def is_fcntl(self) -> bool:
+        return self.kind in ("posix", "ofd")
+
+    def overlaps(self, other: Access, ours: Piece, theirs: Piece) -> bool:
+        """Two dma-bufs of one reservation object, and two devices, share all bytes."""
+        if self.ino != other.ino or (self.dma and other.dma):
+            return True
+        return ours.start <= theirs.end and theirs.start <= ours.end
+
+    def conflicts(self, other: Access) -> bool:
+        """May these two never be granted together?"""
+        return self.owner != other.owner and any(
+            (ours.writes or theirs.writes) and self.overlaps(other, ours, theirs)
+            for ours in self.pieces
+            for theirs in other.pieces
+        )
+
+    def keeps(self, other: Access) -> bool:
+        """Granted, does it keep another access from being granted?
+
+        Jobs that are published do not keep jobs back; the caller knows which are.
+        """
+        if self.state is State.LEAVING and not other.dma:
+            return False
+        return self.conflicts(other)
+
+    def add(self, other: Access) -> None:
+        """Take over what another access of the same owner has been granted."""
+        for piece in other.pieces:
+            self.remove(piece.start, piece.end)
+            self.pieces.append(piece)
+
+    def remove(self, start: int, end: int) -> None:
+        """Give bytes back."""
+        self.pieces = [left for piece in self.pieces for left in piece.without(start, end)]
+
+
+@dataclass
+class Queue:
+    """The accesses of one reservation object."""
+
+    granted: list[Access] = field(default_factory=list)
+    waiting: list[Access] = field(default_factory=list)
+
+    def held_by(self, owner: str) -> list[Access]:
+        return [held for held in self.granted if held.owner == owner]
+
+
+@dataclass
+class Job:
+    """DMA that was published; `after` are the jobs that its fence comes after."""
+
+    after: list[Job] = field(default_factory=list)
+    started: bool = False
+    ended: bool = False

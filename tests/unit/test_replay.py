@@ -1,0 +1,490 @@
+# SPDX-License-Identifier: MIT
+"""The replay of trace logs: it takes what follows the rules and refuses what does not."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "model"))
+
+from replay import Violation, main, replay
+from tracelog import parse
+
+END = (1 << 63) - 1
+
+
+class Log:
+    """Writes a log as tracefs does, an event a call: log.grant("P", "a").
+
+    The owner's first letter is its kind: Process, Description, Set, Job. An access is named by its
+    owner and its buffer; `part` tells several of one owner and buffer apart.
+    """
+
+    KINDS: ClassVar = {"P": "posix", "D": "ofd", "S": "sync", "J": "job"}
+    TASK = "          python3-301     [001] .....  "
+
+    def __init__(self) -> None:
+        self.lines = ["# tracer: nop\n", "#\n"]
+        self._types: dict[str, tuple[str, int, int]] = {}
+
+    def _line(self, name: str, text: str) -> None:
+        self.lines.append(f"{self.TASK}{len(self.lines)}: dmabuf_sync_{name}: {text}\n")
+
+    @staticmethod
+    def _pointer(*parts: str) -> str:
+        return "".join(f"{ord(letter):02x}" for part in parts for letter in part).zfill(16)
+
+    def _event(
+        self,
+        name: str,
+        owner: str,
+        buffer: str,
+        part: str = "",
+        *,
+        type: str = "",
+        start: int = 0,
+        end: int = END,
+        left: int = -1,
+    ) -> None:
+        key = owner + buffer + part
+        if type:
+            self._types[key] = type, start, end
+        type, start, end = self._types.get(key, ("W", start, end))
+        kind = self.KINDS[owner[0]]
+        self._line(
+            name,
+            f"ino={ord(buffer)} resv={self._pointer(buffer)} owner={self._pointer(owner)} "
+            f"access={self._pointer(key)} kind={kind} type={type} start={start} end={end} pid=301 "
+            f"pending=0 since_ns=0 left_ns={left}",
+        )
+
+    def request(
+        self, owner: str, buffer: str, type: str = "W", part: str = "", **range: int
+    ) -> None:
+        self._event("request", owner, buffer, part, type=type, **range)
+
+    def __getattr__(self, name: str) -> Any:
+        """grant, hold, cancel, leave, release, deadlock, revoke."""
+
+        def event(owner: str, buffer: str, part: str = "", **more: Any) -> None:
+            self._event(name, owner, buffer, part, **more)
+
+        return event
+
+    def wait(
+        self, owner: str, buffer: str, part: str = "", before: str = "", what: str = "wait"
+    ) -> None:
+        self._line(
+            what,
+            f"resv={self._pointer(buffer)} owner={self._pointer(owner)} "
+            f"access={self._pointer(owner + buffer + part)} before={self._pointer(before)} pid=301",
+        )
+
+    def overtake(self, owner: str, buffer: str, before: str) -> None:
+        self.wait(owner, buffer, before=before, what="overtake")
+
+    def unlock_part(self, owner: str, buffer: str, start: int, end: int) -> None:
+        self._event("unlock", owner, buffer, "unlock", type="W", start=start, end=end)
+
+    def job(self, what: str, owner: str) -> None:
+        self._line(
+            f"job_{what}",
+            f"owner={self._pointer(owner)} context=7 seqno=1 status=0 name=a name=b",
+        )
+
+    # Several events in a row.
+
+    def have(self, owner: str, buffers: str, type: str = "W", part: str = "", **range: int) -> None:
+        """Granted at once, and complete."""
+        for buffer in buffers:
+            self.request(owner, buffer, type, part, **range)
+        for buffer in buffers:
+            self.grant(owner, buffer, part)
+        for buffer in buffers:
+            self.hold(owner, buffer, part)
+
+    def queue(
+        self, owner: str, buffers: str, type: str = "W", part: str = "", **range: int
+    ) -> None:
+        """Begins to wait at the end."""
+        for buffer in buffers:
+            self.request(owner, buffer, type, part, **range)
+        for buffer in buffers:
+            self.wait(owner, buffer, part)
+
+    def served(self, owner: str, buffers: str) -> None:
+        """Granted after waiting, and complete."""
+        for name in ("grant", "hold"):
+            for buffer in buffers:
+                self._event(name, owner, buffer)
+
+    def end(self, owner: str, buffers: str) -> None:
+        for name in ("leave", "release"):
+            for buffer in buffers:
+                self._event(name, owner, buffer)
+
+    def check(self) -> dict[str, int]:
+        return dict(replay(parse(self.lines)))
+
+    def refused(self, why: str) -> None:
+        with pytest.raises(Violation, match=why):
+            self.check()
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+# Logs that follow the rules.
+
+
+def test_one_after_the_other(log: Log) -> None:
+    log.have("P", "a")
+    log.queue("S", "a")
+    log.end("P", "a")
+    log.served("S", "a")
+    log.end("S", "a")
+    assert log.check()["after waiting"] == 1
+
+
+def test_readers_share(log: Log) -> None:
+    log.have("P1", "a", "R")
+    log.have("P2", "a", "R")
+    log.have("S", "a", "R")
+    for owner in ("P1", "P2", "S"):
+        log.end(owner, "a")
+    assert log.check()["shared"] == 2
+
+
+def test_bytes_that_do_not_overlap(log: Log) -> None:
+    log.have("P1", "a", start=0, end=9)
+    log.have("P2", "a", start=10, end=19)
+    log.end("P1", "a")
+    log.end("P2", "a")
+    log.check()
+
+
+def test_part_given_back(log: Log) -> None:
+    log.have("P1", "a", start=0, end=99)
+    log.queue("P2", "a", start=40, end=59)
+    log.unlock_part("P1", "a", 30, 69)
+    log.served("P2", "a")
+    log.end("P2", "a")
+    log.end("P1", "a")
+    log.check()
+
+
+def test_downgrade_lets_readers_in(log: Log) -> None:
+    log.have("P1", "a")
+    log.queue("P2", "a", "R")
+    log.have("P1", "a", "R", part="again")
+    log.served("P2", "a")
+    log.end("P1", "a")
+    log.end("P2", "a")
+    log.check()
+
+
+def test_cpu_passes_who_leaves(log: Log) -> None:
+    log.have("S1", "a")
+    log.queue("S2", "a")
+    log.leave("S1", "a")
+    log.served("S2", "a")
+    log.release("S1", "a")
+    log.end("S2", "a")
+    log.check()
+
+
+def test_holder_overtakes_who_waits_for_it(log: Log) -> None:
+    log.have("P1", "a", "R", start=0, end=9)
+    log.queue("P2", "a")
+    log.have("P1", "a", "R", part="more", start=5, end=19)
+    log.end("P1", "a")
+    log.served("P2", "a")
+    log.end("P2", "a")
+    log.check()
+
+
+def test_cycle_of_order_is_undone(log: Log) -> None:
+    log.have("P", "b")
+    log.have("D", "a", "R")
+    log.queue("S", "ab")
+    log.queue("P", "a", "R")
+    log.overtake("P", "a", before="Sa")
+    log.served("P", "a")
+    for owner, buffer in (("P", "a"), ("P", "b"), ("D", "a")):
+        log.end(owner, buffer)
+    log.served("S", "ab")
+    log.end("S", "ab")
+    assert log.check()["overtake"] == 1
+
+
+def test_deadlock_of_two(log: Log) -> None:
+    log.have("P1", "a")
+    log.have("P2", "b")
+    log.queue("P1", "b")
+    log.queue("P2", "a")
+    log.deadlock("P2", "a")
+    log.cancel("P2", "a")
+    log.end("P2", "b")
+    log.served("P1", "b")
+    log.end("P1", "a")
+    log.end("P1", "b")
+    log.check()
+
+
+def test_overdue_and_wanted(log: Log) -> None:
+    log.have("P1", "a")
+    log.queue("P2", "a")
+    log.revoke("P1", "a")
+    log.end("P1", "a")
+    log.served("P2", "a")
+    log.end("P2", "a")
+    log.check()
+
+
+def run_job(log: Log, owner: str, *steps: str) -> None:
+    for step in steps:
+        if step == "grant":
+            log.request(owner, "a", "W|DMA")
+            log.grant(owner, "a")
+        elif step == "end and release":
+            log.job("end", owner)
+            log.end(owner, "a")
+        else:
+            log.job(step, owner)
+
+
+def test_jobs_are_ordered_by_fences(log: Log) -> None:
+    run_job(log, "J1", "grant", "publish")
+    run_job(log, "J2", "grant", "publish")
+    run_job(log, "J1", "start", "end and release")
+    run_job(log, "J2", "start", "end and release")
+    log.check()
+
+
+# Logs that do not.
+
+
+def test_exclusion(log: Log) -> None:
+    log.have("P1", "a", "R")
+    log.have("P2", "a")
+    log.refused("while there is")
+
+
+def test_exclusion_between_kinds(log: Log) -> None:
+    log.have("P1", "a")
+    log.have("S", "a", "R")
+    log.refused("while there is")
+
+
+def test_exclusion_of_bytes(log: Log) -> None:
+    log.have("P1", "a", start=0, end=10)
+    log.have("P2", "a", "R", start=10, end=19)
+    log.refused("while there is")
+
+
+def test_exclusion_after_an_upgrade(log: Log) -> None:
+    log.have("P1", "a", "R")
+    log.have("P2", "a", "R")
+    log.have("P1", "a", "W", part="up")
+    log.refused("while there is")
+
+
+def test_exclusion_of_devices_from_what_leaves(log: Log) -> None:
+    log.have("S", "a")
+    log.leave("S", "a")
+    run_job(log, "J", "grant")
+    log.refused("while there is")
+
+
+def test_exclusion_of_jobs_not_published(log: Log) -> None:
+    run_job(log, "J1", "grant")
+    run_job(log, "J2", "grant")
+    log.refused("while there is")
+
+
+def test_late_reader_passes_a_writer(log: Log) -> None:
+    log.have("P1", "a", "R")
+    log.queue("P2", "a")
+    log.have("P3", "a", "R")
+    log.refused("passes")
+
+
+def test_waiters_out_of_order(log: Log) -> None:
+    log.have("P1", "a", "R")
+    log.queue("P2", "a")
+    log.queue("P3", "a", "R")
+    log.served("P3", "a")
+    log.refused("passes")
+
+
+def test_enqueued_in_front_without_a_right(log: Log) -> None:
+    log.have("P1", "a")
+    log.queue("P2", "a")
+    log.request("P3", "a")
+    log.wait("P3", "a", before="P2a")
+    log.refused("no right to overtake")
+
+
+def test_holder_enqueued_behind_who_waits_for_it(log: Log) -> None:
+    log.have("P1", "a", "R")
+    log.have("D", "a", "R")
+    log.queue("P2", "a")
+    log.request("P1", "a", "W", part="up")
+    log.wait("P1", "a", part="up")
+    log.refused("waits for what its owner holds")
+
+
+def test_overtaking_without_a_cycle(log: Log) -> None:
+    log.have("D", "a")
+    log.queue("P1", "a")
+    log.queue("P2", "a")
+    log.overtake("P2", "a", before="P1a")
+    log.refused("no cycle")
+
+
+def test_deadlock_without_a_cycle(log: Log) -> None:
+    log.have("P1", "a")
+    log.have("P2", "b", "R")
+    log.queue("P2", "a")
+    log.deadlock("P2", "a")
+    log.refused("no cycle of holds")
+
+
+def test_half_a_set(log: Log) -> None:
+    log.have("P1", "b")
+    log.queue("S", "ab")
+    log.grant("S", "a")
+    log.end("P1", "b")
+    log.refused("set was granted without")
+
+
+def test_first_waiter_forgotten(log: Log) -> None:
+    log.have("P1", "a")
+    log.queue("P2", "a")
+    log.end("P1", "a")
+    log.queue("P3", "a")
+    log.refused("nothing keeps back")
+
+
+def test_waiter_forgotten_for_ever(log: Log) -> None:
+    log.have("P1", "a")
+    log.queue("P2", "a")
+    log.end("P1", "a")
+    log.refused("log ends with posix.*waiting")
+
+
+def test_never_given_back(log: Log) -> None:
+    log.have("P1", "a")
+    log.refused("log ends with posix.*held")
+
+
+@pytest.mark.parametrize("last", ["leave", "release"])
+def test_given_back_twice(log: Log, last: str) -> None:
+    log.have("P1", "a")
+    log.end("P1", "a")
+    getattr(log, last)("P1", "a")
+    log.refused("nobody has asked")
+
+
+def test_released_without_leaving(log: Log) -> None:
+    log.have("P1", "a")
+    log.release("P1", "a")
+    log.refused("not from held")
+
+
+def test_granted_twice(log: Log) -> None:
+    log.have("S", "a")
+    log.grant("S", "a")
+    log.refused("not from held")
+
+
+def test_revoked_too_early(log: Log) -> None:
+    log.have("P1", "a")
+    log.queue("P2", "a")
+    log.revoke("P1", "a", left=5)
+    log.refused("not due")
+
+
+def test_revoked_without_being_wanted(log: Log) -> None:
+    log.have("P1", "a", "R")
+    log.request("P2", "a", "R")
+    log.revoke("P1", "a")
+    log.refused("nobody wants")
+
+
+def test_revoked_twice(log: Log) -> None:
+    log.have("P1", "a")
+    log.queue("P2", "a")
+    log.revoke("P1", "a")
+    log.revoke("P1", "a")
+    log.refused("cannot be revoked")
+
+
+def test_job_published_before_its_grant(log: Log) -> None:
+    log.have("S", "a")
+    log.request("J", "a", "W|DMA")
+    log.wait("J", "a")
+    log.job("publish", "J")
+    log.refused("published without a grant")
+
+
+def test_job_started_before_one_in_front_has_ended(log: Log) -> None:
+    run_job(log, "J1", "grant", "publish", "start")
+    run_job(log, "J2", "grant", "publish", "start")
+    log.refused("started before the end")
+
+
+def test_job_started_before_it_is_published(log: Log) -> None:
+    run_job(log, "J", "grant", "start")
+    log.refused("without being published")
+
+
+def test_job_ended_twice(log: Log) -> None:
+    run_job(log, "J", "grant", "publish", "start", "end", "end")
+    log.refused("ended")
+
+
+def test_buffers_of_a_running_job_given_back(log: Log) -> None:
+    run_job(log, "J", "grant", "publish", "start")
+    log.leave("J", "a")
+    log.refused("while the job runs")
+
+
+def test_unknown_event(log: Log) -> None:
+    log.surprise("P", "a")
+    log.refused("no such event")
+
+
+# Logs that are none.
+
+
+def test_lost_events(log: Log) -> None:
+    log.have("P", "a")
+    log.lines.append("CPU:1 [LOST 17 EVENTS]\n")
+    with pytest.raises(ValueError, match="17 events were lost"):
+        log.check()
+
+
+def test_events_out_of_order(log: Log) -> None:
+    log.have("P", "a")
+    log.end("P", "a")
+    log.lines[3], log.lines[4] = log.lines[4], log.lines[3]
+    with pytest.raises(ValueError, match="comes after"):
+        list(parse(log.lines))
+
+
+def test_command_line(log: Log, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "trace.log"
+    log.have("P", "a")
+    path.write_text("".join(log.lines))
+    assert main([str(path)]) == 1
+    assert "the log ends with" in capsys.readouterr().err
+    log.end("P", "a")
+    path.write_text("".join(log.lines))
+    assert main([str(path)]) == 0

@@ -5,6 +5,7 @@
 #   APPEND='...'    more kernel options       CPUS=n      guest CPUs (default 2)
 #   TIMEOUT=s       give the guest up         ICOUNT=1    guest time counts instructions
 #   PYTEST='...'    more pytest options       MODULES='dmabuf_sync ...'  load only these
+#   MUTANT='...'    names of the mutants for test-mutants (default all)
 
 KDIR ?= /lib/modules/$(shell uname -r)/build
 PYTHON ?= python3
@@ -16,7 +17,7 @@ ifdef CMD
 override CMD := $(subst $$$$,$$,$(value CMD))
 export CMD
 endif
-export KERNEL SHARE APPEND CPUS ICOUNT TIMEOUT PYTEST
+export KERNEL SHARE APPEND CPUS ICOUNT TIMEOUT PYTEST MUTANT
 ifdef MODULES
 export MODULES
 endif
@@ -51,6 +52,9 @@ test-matrix: python ## run the system tests on 6.1, 6.12 and 7.2
 test-debug: python ## run the system tests on kernels that check locking and memory
 	@$(GUEST) test-debug
 
+test-mutants: python ## see tests fail: break the modules in many ways, one at a time
+	@$(GUEST) test-mutants
+
 lint: python ## check the style of the Python and the kernel part
 	@$(GUEST) lint
 
@@ -68,4 +72,4 @@ help: ## list the targets
 python:
 	@command -v $(PYTHON) >/dev/null || sh scripts/install-python
 
-.PHONY: modules run test vm vm-status test-matrix test-debug lint clean clean-cache help python
+.PHONY: modules run test vm vm-status test-matrix test-debug test-mutants lint clean clean-cache help python

@@ -46,14 +46,16 @@ DECLARE_EVENT_CLASS(dmabuf_sync_access,
 		__field(unsigned int, flags)
 		__field(unsigned int, type)),
 	TP_fast_assign(
+		ktime_t now = ktime_get();
+
 		__entry->resv = access->resv;
 		__entry->owner = access->owner;
 		__entry->access = access;
 		__entry->ino = access->dmabuf ? file_inode(access->dmabuf->file)->i_ino : 0;
 		__entry->start = access->start;
 		__entry->end = access->end;
-		__entry->since_ns = ktime_to_ns(ktime_sub(ktime_get(), access->granted_at));
-		__entry->left_ns = ktime_to_ns(ktime_sub(access->deadline, ktime_get()));
+		__entry->since_ns = ktime_to_ns(ktime_sub(now, access->granted_at));
+		__entry->left_ns = ktime_to_ns(ktime_sub(access->deadline, now));
 		__entry->holder = pid_nr(access->pid);
 		__entry->flags = access->flags;
 		__entry->type = access->type;),

@@ -2,7 +2,7 @@
 """The command line behind the Makefile: ``python3 -m guest TARGET``.
 
 What a target works on comes in the environment, as make passes its variables on: KERNEL, CMD,
-SHARE, APPEND, CPUS, ICOUNT, TIMEOUT, MODULES and PYTEST. The README describes them.
+SHARE, APPEND, CPUS, ICOUNT, TIMEOUT, MODULES, MUTANT and PYTEST. The README describes them.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from . import build, host, kernels, lint, suites, vm
+from . import build, host, kernels, lint, mutants, suites, vm
 from .kernels import Kernel
 from .report import SetupError, say
 from .vm import Session
 
 DEMO = "python3 -m dmabuf_sync.demo --output build"
-TARGETS = ("vm", "run", "test", "test-matrix", "test-debug", "lint", "tree")
+TARGETS = ("vm", "run", "test", "test-matrix", "test-debug", "test-mutants", "lint", "tree")
 # Seconds until a guest that should have finished is given up.
 TIMEOUTS = {"vm": 600}
 TIMEOUT = 3600
@@ -68,6 +68,8 @@ def run(target: str, env: Mapping[str, str]) -> int:
         return 0
     if target == "test":
         return suites.test(kernel, wanted)
+    if target == "test-mutants":
+        return mutants.every(kernel, wanted, env.get("MUTANT", "").split())
     if target == "vm":
         build.make_status(kernel)
     if target == "run":

@@ -31,18 +31,21 @@ def workspace(kernel: Kernel) -> Path:
     return paths.BUILD / kernel.name
 
 
-def modules(kernel: Kernel, names: Sequence[str] = MODULES) -> list[Path]:
+def modules(
+    kernel: Kernel, names: Sequence[str] = MODULES, patch: Path | None = None
+) -> list[Path]:
     """Build modules for `kernel` if anything changed; return their files, in loading order.
 
-    With the framework come the modules of the tests, as the last.
-    Raises SetupError when the compiler finds fault; its messages have been printed.
+    With the framework come the modules of the tests, as the last. With a `patch`, what is built is
+    a copy of the sources that it was applied to. Raises SetupError when it does not apply or the
+    compiler finds fault; the messages have been printed.
     """
     unknown = set(names) - set(MODULES)
     if unknown:
         raise SetupError(f"MODULES: {' '.join(sorted(unknown))} is none of {' '.join(MODULES)}")
     if not names:
         return []
-    copy = workspace(kernel) / "src"
+    copy = workspace(kernel) / ("patched" if patch else "src")
     made = [copy / "kernel" / name / f"{name}.ko" for name in MODULES if name in names]
     tests = ""
     if "dmabuf_sync" in names:
@@ -51,6 +54,8 @@ def modules(kernel: Kernel, names: Sequence[str] = MODULES) -> list[Path]:
 
     def make() -> None:
         mirror(paths.ROOT, copy, SOURCES)
+        if patch:
+            apply(kernel, patch, copy)
         words = ["make", "-s", f"-j{os.cpu_count() or 1}", "-C", kernel.headers, f"M={copy}"]
         # Without vmlinux there is no BTF to make, only a line of complaint for each module.
         words += ["W=1", "CONFIG_DEBUG_INFO_BTF_MODULES="]
@@ -63,9 +68,18 @@ def modules(kernel: Kernel, names: Sequence[str] = MODULES) -> list[Path]:
         str(kernel.base.folder),
         list(names),
         fingerprints(path for name in SOURCES for path in sources(paths.ROOT / name)),
+        patch.read_text() if patch else None,
     )
-    when_changed(copy.parent / "modules", key, make, made)
+    when_changed(copy.parent / ("patched-modules" if patch else "modules"), key, make, made)
     return made
+
+
+def apply(kernel: Kernel, patch: Path, copy: Path) -> None:
+    """Apply a patch to a copy of the sources; raises SetupError when it does not fit."""
+    words = ["patch", "--strip=1", "--forward", "--quiet", "--no-backup-if-mismatch"]
+    words += ["--reject-file=-", f"--directory={copy}", f"--input={patch}"]
+    if Sandbox(kernel.base, writable=[copy]).run(words):
+        raise SetupError(f"{patch.name} does not apply")
 
 
 def extension(kernel: Kernel) -> None:

@@ -46,7 +46,8 @@ class Session:
     """What to run, and in what kind of guest.
 
     `timeout` is in seconds; `log` is how the console log's name begins; a `checked` command has
-    failed when the kernel reported a fault meanwhile.
+    failed when the kernel reported a fault meanwhile. The modules are built from the sources as
+    they are or, to see a test fail, with a `patch` applied.
     """
 
     command: str
@@ -59,6 +60,7 @@ class Session:
     timeout: float = 600
     log: str = "console"
     checked: bool = False
+    patch: Path | None = None
     env: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -71,7 +73,7 @@ def run(kernel: Kernel, session: Session) -> int:
     host.require(host.MACHINE)
     if session.share is not None and not session.share.is_dir():
         raise SetupError(f"SHARE={session.share} is not a folder")
-    modules = build.modules(kernel, session.modules)
+    modules = build.modules(kernel, session.modules, session.patch)
     build.extension(kernel)
     with (
         tempfile.TemporaryDirectory(prefix="dmabuf-sync-") as folder,

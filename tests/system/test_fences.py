@@ -131,11 +131,13 @@ def test_waiting_job_is_no_fence_and_running_job_is_one(vgem: VgemBuffer) -> Non
         job.close()
 
 
-def test_job_waits_for_foreign_fence_but_is_granted(vgem: VgemBuffer) -> None:
+def test_job_waits_for_foreign_fence_but_is_granted(vgem: VgemBuffer, buf: int) -> None:
     fence = vgem.attach(write=True)
     with Blitter() as blitter, blitter.fill(vgem.fd, 1, wait=True) as job:
         assert job.granted
-        assert not job.done
+        blitter.fill(buf, 1).wait(20)  # the engine has nothing else to do
+        with pytest.raises(TimeoutError):
+            job.wait(0.5)
         vgem.signal(fence)
         job.wait(20)
 

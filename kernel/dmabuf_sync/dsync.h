@@ -67,6 +67,7 @@ struct dsync_expiry;
 #define DSYNC_REVOKED	BIT(8)	/* taken away, the owner does not know yet */
 #define DSYNC_READY	BIT(9)	/* waiting, and nothing here keeps it back */
 #define DSYNC_KERNEL	BIT(10)	/* asked for by a driver */
+#define DSYNC_TOLD	BIT(11)	/* was revoked, and the owner knows */
 
 #define DSYNC_FCNTL	(DSYNC_POSIX | DSYNC_OFD)
 
@@ -348,7 +349,7 @@ void dsync_expiry_arm(struct dsync_queue *queue);
 bool dsync_expire(struct dsync_queue *queue, const struct dsync_access *wanted);
 
 /* revoked.c */
-void dsync_revoked_add(struct dsync_access *access, u64 ino);
+void dsync_revoked_add(struct dsync_access *access);
 bool dsync_revoked_take(struct file *file, bool ofd);
 void dsync_revoked_close(struct file *file);
 void dsync_revoked_exit(void);

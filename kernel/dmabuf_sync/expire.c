@@ -83,13 +83,8 @@ static void revoke(struct dsync_queue *queue, struct dsync_access *held, struct 
 	}
 
 	dsync_posix_remove(file, held->owner);
+	/* It becomes a note for the owner as it leaves the queue. */
 	dsync_release(held);
-	/* The owner may have been told while the caches were cleaned. */
-	held->queue = NULL;
-	if (held->flags & DSYNC_REVOKED)
-		dsync_revoked_add(held, file_inode(file)->i_ino);
-	else
-		dsync_access_free(held);
 	dsync_queue_put(queue);
 	fput(file);
 	module_put(THIS_MODULE);

@@ -34,20 +34,22 @@ static struct dsync_access *find_hold(const struct dsync_access *like)
 		if (held->flags & DSYNC_PENDING)
 			continue;
 		/* One that leaves is of interest only if its owner does not know. */
-		if ((held->flags & DSYNC_LEAVING) && !(held->flags & DSYNC_REVOKED))
+		if ((held->flags & DSYNC_LEAVING) &&
+		    (!(held->flags & DSYNC_REVOKED) || (held->flags & DSYNC_TOLD)))
 			continue;
 		return held;
 	}
 	return NULL;
 }
 
-/* Tell the owner whose hold is being revoked at this very moment. */
-static bool take_revoked(struct dsync_access *held)
+/* Has the caller lost its hold, or is it losing it at this very moment? Queue locked. */
+static bool take_revoked(struct dsync_access *held, struct file *file, struct file_lock *fl)
 {
-	if (!held || !(held->flags & DSYNC_REVOKED))
-		return false;
-	held->flags &= ~DSYNC_REVOKED;
-	return true;
+	if (held && (held->flags & DSYNC_REVOKED)) {
+		held->flags |= DSYNC_TOLD;
+		return true;
+	}
+	return dsync_revoked_take(file, file_lock_flags(fl) & FL_OFDLCK);
 }
 
 static void init_access(struct dsync_access *access, struct file *file, struct file_lock *fl)
@@ -171,7 +173,7 @@ static int acquire(struct dsync_access *access, struct file *file, struct file_l
 
 again:
 	dsync_queue_lock(queue);
-	if (take_revoked(find_hold(access))) {
+	if (take_revoked(find_hold(access), file, fl)) {
 		trace_dmabuf_sync_cancel(access);
 		err = -ETIMEDOUT;
 		goto unlock;
@@ -209,8 +211,7 @@ again:
 	err = prepare_cpu(access, sleep, until);
 	dsync_queue_lock(queue);
 	/* What it held before may have been revoked while it slept. */
-	if (!err && (take_revoked(find_hold(access)) ||
-		     dsync_revoked_take(file, file_lock_flags(fl) & FL_OFDLCK)))
+	if (!err && take_revoked(find_hold(access), file, fl))
 		err = -ETIMEDOUT;
 	if (!err)
 		err = complete_grant(access, file, fl, hold_time, merged);
@@ -257,9 +258,6 @@ int dsync_fcntl_setlk(struct file *file, struct file_lock *fl, ktime_t until,
 	if (!try_module_get(THIS_MODULE))
 		return posix_lock_file(file, fl, NULL);
 
-	err = -ETIMEDOUT;
-	if (dsync_revoked_take(file, file_lock_flags(fl) & FL_OFDLCK))
-		goto put_module;
 	err = -ENOLCK;
 	access = dsync_access_alloc();
 	if (!access)
@@ -310,12 +308,11 @@ static int unlock(struct file *file, struct file_lock *fl)
 	unsigned int left;
 	int err = 0;
 
-	if (!closing && dsync_revoked_take(file, file_lock_flags(fl) & FL_OFDLCK))
-		return -ETIMEDOUT;
-
 	init_access(&like, file, fl);
 	queue = dsync_queue_find(dmabuf->resv);
 	if (!queue) {
+		if (!closing && take_revoked(NULL, file, fl))
+			return -ETIMEDOUT;
 		/* A record from before our time; somebody may begin to wait for it. */
 		err = posix_lock_file(file, fl, NULL);
 		queue = dsync_queue_find(dmabuf->resv);
@@ -327,8 +324,8 @@ static int unlock(struct file *file, struct file_lock *fl)
 	like.queue = queue;
 	held = find_hold(&like);
 	/* Being revoked: who revokes it takes it off. */
-	if (held && (held->flags & DSYNC_LEAVING)) {
-		if (take_revoked(held) && !closing) {
+	if (!held || (held->flags & DSYNC_LEAVING)) {
+		if (take_revoked(held, file, fl) && !closing) {
 			err = -ETIMEDOUT;
 			goto unlock;
 		}

@@ -38,7 +38,8 @@ bool dsync_uses_cache(const struct dsync_access *access)
  *	queue is locked, and is unlocked on return
  *
  * On return the access is on no list and its flags say so; its reference to
- * the queue is still the caller's to give back.
+ * the queue is still the caller's to give back. An fcntl access that was revoked
+ * is gone.
  */
 void dsync_finish_release(struct dsync_access *access)
 {
@@ -59,6 +60,9 @@ void dsync_finish_release(struct dsync_access *access)
 	trace_dmabuf_sync_release(access);
 	access->flags &= ~(DSYNC_LEAVING | DSYNC_ENDING | DSYNC_PENDING);
 	dsync_count(RELEASE);
+	/* Under the lock, so that its owner finds it here or there. Not ours any more. */
+	if ((access->flags & DSYNC_REVOKED) && (access->flags & DSYNC_FCNTL))
+		dsync_revoked_add(access);
 	dsync_queue_scan(queue, &candidates);
 	dsync_queue_unlock(queue);
 	dsync_grant_candidates(&candidates);

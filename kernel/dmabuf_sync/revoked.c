@@ -47,14 +47,21 @@ static void free_notes(struct list_head *dropped)
 
 /**
  * dsync_revoked_add - remember that an owner has lost its hold
- * @access: fcntl access, off its queue; ours from now on
- * @ino: inode number of the dma-buf
+ * @access: revoked fcntl access, just off its queue, which is still locked; ours
+ *	from now on
  */
-void dsync_revoked_add(struct dsync_access *access, u64 ino)
+void dsync_revoked_add(struct dsync_access *access)
 {
+	u64 ino = file_inode(access->dmabuf->file)->i_ino;
 	struct dsync_access *note, *next;
 	LIST_HEAD(dropped);
 
+	access->queue = NULL;
+	/* The owner may have been told while the caches were cleaned. */
+	if (access->flags & DSYNC_TOLD) {
+		dsync_access_free(access);
+		return;
+	}
 	access->start = ino;
 	if (access->flags & DSYNC_OFD) {
 		put_pid(access->pid);

@@ -17,6 +17,9 @@
  * one). The access that was revoked becomes the note, so nothing needs to be
  * allocated. A note is gone with its process: closing the file drops it, and
  * exit closes. At most DSYNC_MAX_REVOKED are kept; the oldest goes first.
+ * One for an open file description goes with its last descriptor; if a mapping
+ * outlives that, the note stays until it is the oldest. It can do no harm: no
+ * other dma-buf ever has that inode number.
  */
 
 #define DSYNC_MAX_REVOKED 1024

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: MIT
+"""Loading and unloading of the modules, and what the running kernel's memory says."""
+
+from __future__ import annotations
+
+import os
+import struct
+import subprocess
+
+from actors import until
+
+from dmabuf_sync import close_control
+
+
+def loaded(name: str) -> bool:
+    return os.path.exists(f"/sys/module/{name}/initstate")
+
+
+def rmmod(name: str) -> str:
+    """Unload a module; what rmmod says, empty for success."""
+    done = subprocess.run(["rmmod", name], capture_output=True, text=True, check=False)
+    return done.stderr
+
+
+def insmod(name: str) -> None:
+    path = os.path.join(os.environ["DMABUF_SYNC_MODULES"], name, f"{name}.ko")
+    subprocess.run(["insmod", path], check=True)
+
+
+def unload_framework() -> None:
+    """Unload dmabuf_sync, and vblit, which uses it."""
+    close_control()
+    for name in ("vblit", "dmabuf_sync"):
+        if loaded(name):
+            until(lambda name=name: not rmmod(name), f"unloading {name}")
+
+
+def load_all() -> None:
+    for name in ("dmabuf_sync", "vdmabuf", "vblit"):
+        if not loaded(name):
+            insmod(name)
+
+
+def symbol(name: str) -> int | None:
+    """Address of a symbol of the kernel proper."""
+    with open("/proc/kallsyms") as file:
+        for line in file:
+            words = line.split()
+            if words[2] == name and len(words) == 3:
+                return int(words[0], 16) or None
+    return None
+
+
+def kernel_memory(address: int, length: int) -> bytes:
+    """Bytes of the running kernel, from the ELF image that /proc/kcore shows."""
+    with open("/proc/kcore", "rb", buffering=0) as core:
+        header = core.read(64)
+        (offset,) = struct.unpack_from("<Q", header, 32)
+        size, count = struct.unpack_from("<HH", header, 54)
+        core.seek(offset)
+        table = core.read(size * count)
+        for index in range(count):
+            # Elf64_Phdr: type, flags, offset, vaddr, paddr, filesz, memsz, align
+            kind, _, at, start, _, length_there = struct.unpack_from("<IIQQQQ", table, index * size)
+            if kind == 1 and start <= address and address + length <= start + length_there:
+                core.seek(at + address - start)
+                return core.read(length)
+    raise LookupError(f"/proc/kcore does not have {address:#x}")

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 from actors import Actor, until
 from locks import READ, WRITE, lock, trylock, unlock
+from modules import insmod, load_all, loaded, rmmod
 from state import accesses, proc_locks, until_waiting
 
 from dmabuf_sync import Access, Sync, close_control
@@ -18,55 +18,37 @@ from dmabuf_sync import Access, Sync, close_control
 Actors = Callable[[int], list[Actor]]
 
 
-def _loaded(name: str) -> bool:
-    return os.path.exists(f"/sys/module/{name}/initstate")
-
-
-def _rmmod(name: str) -> str:
-    """Unload a module; what rmmod says, empty for success."""
-    done = subprocess.run(["rmmod", name], capture_output=True, text=True, check=False)
-    return done.stderr
-
-
-def _insmod(name: str) -> None:
-    path = os.path.join(os.environ["DMABUF_SYNC_MODULES"], name, f"{name}.ko")
-    subprocess.run(["insmod", path], check=True)
-
-
 @pytest.fixture
 def unloadable() -> Iterator[None]:
     """Only dmabuf_sync is loaded, and idle; everything is back afterwards."""
     close_control()
-    for name in ("vblit",):
-        if _loaded(name):
-            until(lambda name=name: not _rmmod(name), f"unloading {name}")
+    if loaded("vblit"):
+        until(lambda: not rmmod("vblit"), "unloading vblit")
     yield
-    for name in ("dmabuf_sync", "vdmabuf", "vblit"):
-        if not _loaded(name):
-            _insmod(name)
+    load_all()
 
 
 def test_unload_while_held_fails_cleanly(buf: int, unloadable: None) -> None:
     lock(buf, READ)
-    assert "in use" in _rmmod("dmabuf_sync")
+    assert "in use" in rmmod("dmabuf_sync")
     assert proc_locks(buf) == [("POSIX", "READ", os.getpid())]
     unlock(buf)
     with Sync("held") as sync:
         sync.add(buf, Access.READ)
-        assert "in use" in _rmmod("dmabuf_sync")
+        assert "in use" in rmmod("dmabuf_sync")
         close_control()
-    until(lambda: not _rmmod("dmabuf_sync"), "unloading")
-    assert not _loaded("dmabuf_sync")
+    until(lambda: not rmmod("dmabuf_sync"), "unloading")
+    assert not loaded("dmabuf_sync")
 
 
 def test_locks_from_before_the_module_count(buf: int, actors: Actors, unloadable: None) -> None:
     holder, waiter, third = actors(3)
-    until(lambda: not _rmmod("dmabuf_sync"), "unloading")
+    until(lambda: not rmmod("dmabuf_sync"), "unloading")
     holder.call(lock, buf, WRITE)
     assert not os.path.exists("/sys/kernel/debug/dmabuf_sync")
     waiter.start(lock, buf, WRITE)  # with the kernel's own queue
     until(lambda: not waiter.running() or _blocked(buf) == [waiter.pid], "native waiting")
-    _insmod("dmabuf_sync")
+    insmod("dmabuf_sync")
     with pytest.raises(BlockingIOError):
         third.call(trylock, buf, READ)
     with Sync("late") as sync:
@@ -97,7 +79,7 @@ def _blocked(fd: int) -> list[int]:
 
 def test_unloaded_kernel_locks_as_before(buf: int, actors: Actors, unloadable: None) -> None:
     (other,) = actors(1)
-    until(lambda: not _rmmod("dmabuf_sync"), "unloading")
+    until(lambda: not rmmod("dmabuf_sync"), "unloading")
     lock(buf, WRITE)
     with pytest.raises(BlockingIOError):
         other.call(trylock, buf, READ)
@@ -105,7 +87,7 @@ def test_unloaded_kernel_locks_as_before(buf: int, actors: Actors, unloadable: N
     until(lambda: _blocked(buf) == [other.pid], "native waiting")
     unlock(buf)
     other.result()
-    _insmod("dmabuf_sync")
+    insmod("dmabuf_sync")
 
 
 @pytest.mark.timeout(900)
@@ -118,8 +100,8 @@ def test_load_and_unload_under_load(
     for index, actor in enumerate(hammers):
         actor.start(_hammer, plain if index % 2 else buf)
     for _ in range(rounds):
-        until(lambda: not _rmmod("dmabuf_sync"), "unloading under load")
-        _insmod("dmabuf_sync")
+        until(lambda: not rmmod("dmabuf_sync"), "unloading under load")
+        insmod("dmabuf_sync")
     for actor in hammers:
         actor.kill()
     os.close(plain)

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: MIT
+"""fcntl(2) on a dma-buf and on a tmpfs file: the same calls, the same results (C9)."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import random
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from actors import Actor
+from locks import FLOCK, READ, UNLOCK, WRITE, lock, ofd_trylock, trylock, unlock
+from locks import test as getlk
+from state import accesses, proc_locks
+
+Actors = Callable[[int], list[Actor]]
+SetParameter = Callable[[str, int], None]
+SIZE = 65536
+LAST = (1 << 63) - 1
+
+
+@pytest.fixture
+def plain() -> Iterator[int]:
+    """A tmpfs file that is as long as the dma-buf."""
+    with tempfile.TemporaryFile(dir="/dev/shm") as file:
+        file.truncate(SIZE)
+        yield file.fileno()
+
+
+def call(fd: int, command: int, kind: int, start: int, length: int, whence: int) -> Any:
+    """fcntl() as it is: its errno's name, or struct flock as it comes back."""
+    request = FLOCK.pack(kind, whence, start, length, 0)
+    try:
+        return FLOCK.unpack(fcntl.fcntl(fd, command, request))
+    except OSError as error:
+        return errno.errorcode[error.errno or 0]
+
+
+def records(fd: int) -> list[tuple[str, str, int]]:
+    return sorted(proc_locks(fd))
+
+
+# Each is a sequence of (who, command, type, start, length).
+SET, GET = fcntl.F_SETLK, fcntl.F_GETLK
+CASES = {
+    "unlock the middle": [(0, SET, WRITE, 0, 30), (0, SET, UNLOCK, 10, 10), (1, GET, WRITE, 5, 20)],
+    "unlock the head": [(0, SET, READ, 0, 30), (0, SET, UNLOCK, 0, 10), (1, GET, WRITE, 0, 0)],
+    "unlock the tail": [(0, SET, READ, 0, 30), (0, SET, UNLOCK, 20, 0), (1, SET, WRITE, 20, 5)],
+    "unlock too much": [(0, SET, READ, 10, 5), (0, SET, UNLOCK, 0, 99), (1, SET, WRITE, 0, 0)],
+    "merge neighbours": [(0, SET, READ, 0, 5), (0, SET, READ, 5, 5), (1, GET, WRITE, 0, 0)],
+    "merge over a hole": [(0, SET, READ, 0, 5), (0, SET, READ, 9, 5), (0, SET, READ, 3, 8)],
+    "not merged: types": [(0, SET, READ, 0, 5), (0, SET, WRITE, 5, 5), (1, GET, READ, 0, 0)],
+    "upgrade the middle": [(0, SET, READ, 0, 30), (0, SET, WRITE, 10, 10), (1, GET, READ, 0, 0)],
+    "downgrade the middle": [(0, SET, WRITE, 0, 30), (0, SET, READ, 9, 9), (1, SET, READ, 9, 9)],
+    "upgrade refused": [(0, SET, READ, 0, 9), (1, SET, READ, 0, 9), (0, SET, WRITE, 0, 9)],
+    "upgrade elsewhere": [(0, SET, READ, 0, 9), (1, SET, READ, 20, 9), (0, SET, WRITE, 0, 9)],
+    "to the end": [(0, SET, WRITE, 100, 0), (1, SET, WRITE, LAST, 1), (1, SET, WRITE, 0, 100)],
+    "negative length": [(0, SET, WRITE, 100, -50), (1, GET, READ, 0, 0), (1, SET, READ, 49, 1)],
+    "negative below zero": [(0, SET, WRITE, 10, -11), (1, SET, WRITE, 0, 0)],
+    "the last byte": [(0, SET, WRITE, LAST, 1), (1, GET, READ, 0, 0), (1, SET, READ, LAST, 0)],
+    "overflow": [(0, SET, WRITE, LAST, 2), (1, GET, WRITE, 2, LAST)],
+    "before the file": [(0, SET, WRITE, -1, 1), (0, GET, WRITE, -1, 1)],
+    "wrong type": [(0, SET, 99, 0, 1), (0, GET, 99, 0, 1), (0, GET, -1, 0, 0)],
+    "own locks are no conflict": [(0, SET, WRITE, 0, 0), (0, GET, WRITE, 0, 0)],
+    "readers are no conflict": [(0, SET, READ, 0, 0), (1, GET, READ, 0, 0)],
+    "first of two conflicts": [(0, SET, READ, 50, 5), (0, SET, READ, 9, 5), (1, GET, WRITE, 0, 0)],
+    "one byte past": [(0, SET, WRITE, 0, 10), (1, GET, WRITE, 10, 1), (1, GET, WRITE, 9, 1)],
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("whence", [os.SEEK_SET, os.SEEK_CUR])
+def test_case(buf: int, plain: int, actors: Actors, name: str, whence: int) -> None:
+    pair = actors(2)
+    for who, command, kind, start, length in CASES[name]:
+        arguments = (command, kind, start, length, whence)
+        assert pair[who].call(call, buf, *arguments) == pair[who].call(call, plain, *arguments)
+        assert records(buf) == records(plain)
+    pair[0].quit()
+    assert {pid for _, _, pid in records(buf)} <= {pair[1].pid}
+
+
+@pytest.mark.parametrize("seed", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
+def test_any_sequence(
+    buf: int, plain: int, actors: Actors, set_parameter: SetParameter, seed: int
+) -> None:
+    """Like "test_case", thought up by chance."""
+    set_parameter("hold_timeout_ms", 600000)
+    chance = random.Random(seed)
+    crowd = actors(3)
+    for _ in range(200 if seed < 3 else 5000):
+        actor = chance.choice(crowd)
+        command = chance.choice([SET, SET, SET, GET])
+        kind = chance.choice([READ, READ, WRITE, UNLOCK] if command == SET else [READ, WRITE])
+        arguments = (command, kind, chance.randrange(60), chance.randrange(-10, 20), os.SEEK_SET)
+        ours, theirs = (actor.call(call, fd, *arguments) for fd in (buf, plain))
+        assert ours == theirs, arguments
+        assert records(buf) == records(plain), arguments
+
+
+def test_seek_end_counts_from_the_size(buf: int, actors: Actors) -> None:
+    """The dma-buf's size is where it is in fstat(2)."""
+    (other,) = actors(1)
+    end = os.fstat(buf).st_size
+    trylock(buf, WRITE, 5, 10, os.SEEK_END)
+    assert other.call(getlk, buf, READ) == (WRITE, end + 5, 10, os.getpid())
+
+
+@pytest.mark.parametrize("kind", [READ, WRITE, UNLOCK])
+def test_open_file_description_takes_no_pid(buf: int, kind: int) -> None:
+    with pytest.raises(OSError, match=rf"\[Errno {errno.EINVAL}\]"):
+        ofd_trylock(buf, kind, pid=os.getpid())
+    assert accesses(buf) == []
+
+
+def test_closed_descriptor(buf: int) -> None:
+    spare = os.dup(buf)
+    os.close(spare)
+    assert call(spare, SET, READ, 0, 0, os.SEEK_SET) == "EBADF"
+
+
+@pytest.mark.parametrize("cloexec", [False, True])
+def test_exec(buf: int, actors: Actors, cloexec: bool) -> None:
+    """exec() keeps locks, and closes what is marked so; then they go (C8)."""
+    reading, writing = os.pipe()
+    os.set_inheritable(writing, True)
+    (child,) = actors(1)
+    program = child.call(_exec_holder, buf, writing, cloexec)
+    assert os.read(reading, 1) == b"x"  # the new program runs
+    try:
+        if cloexec:
+            trylock(buf, WRITE)
+            unlock(buf)
+        else:
+            assert [access.pid for access in accesses(buf)] == [program]
+            with pytest.raises(BlockingIOError):
+                trylock(buf, READ)
+    finally:
+        os.kill(program, signal.SIGKILL)
+        child.call(os.waitpid, program, 0)
+        os.close(reading)
+        os.close(writing)
+    trylock(buf, WRITE)
+
+
+def _exec_holder(fd: int, signal_fd: int, cloexec: bool) -> int:
+    pid = os.fork()
+    if pid == 0:
+        os.set_inheritable(fd, not cloexec)
+        lock(fd, WRITE)
+        os.execvp("sh", ["sh", "-c", f"printf x >/proc/self/fd/{signal_fd}; exec sleep 60"])
+    return pid

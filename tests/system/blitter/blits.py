@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: MIT
+"""What the engine should do, worked out by numpy; and its ioctl without the library."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from dmabuf_sync import Access, Blit, Blitter, Copy, DmaBuf, Fill, Operation, Rect
+from dmabuf_sync._uapi import ffi, lib
+
+SIZE = 65536
+PARAMETERS = "/sys/module/vblit/parameters"
+PATIENCE = 20.0
+"""Seconds after which a job that should be done is taken never to be."""
+
+Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+
+with open("/proc/cmdline") as _file:
+    BOUNCING = "swiotlb=force" in _file.read()
+# Only these keep bounce buffers in step.
+COHERENT = ("vdmabuf", "heap")
+
+
+def noise(seed: int, length: int = SIZE) -> Bytes:
+    return np.random.default_rng(seed).integers(0, 256, length, np.uint8)
+
+
+def write(buffer: DmaBuf, data: Bytes) -> None:
+    """Put `data` at the start of a buffer, as the CPU."""
+    with buffer.locked(Access.WRITE), buffer.map(length=len(data)) as memory:
+        np.frombuffer(memory, np.uint8)[:] = data
+
+
+def read(buffer: DmaBuf | int, length: int = SIZE) -> Bytes:
+    """What the CPU sees at the start of a buffer. For a number, gives up this process's locks."""
+    if isinstance(buffer, int):
+        with DmaBuf(os.dup(buffer)) as again:
+            return read(again, length)
+    with buffer.locked(Access.READ), buffer.map(Access.READ, length=length) as memory:
+        return np.frombuffer(memory, np.uint8).copy()
+
+
+def span(rect: Rect) -> tuple[int, int]:
+    """The first byte that a rectangle touches, and the one behind the last."""
+    bpp = rect.bytes_per_pixel
+    start = rect.offset + rect.y * rect.pitch + rect.x * bpp
+    return start, start + (rect.height - 1) * rect.pitch + rect.width * bpp
+
+
+def rows(rect: Rect) -> np.ndarray[Any, Any]:
+    """The bytes that a rectangle touches, as indices: one line for each row."""
+    starts = span(rect)[0] + np.arange(rect.height) * rect.pitch
+    return starts[:, None] + np.arange(rect.width * rect.bytes_per_pixel)
+
+
+def apply(operation: Operation, contents: dict[int, Bytes], dst: int) -> None:
+    """Do to `contents`, bytes by file descriptor, what the engine does to the buffers."""
+    match operation:
+        case Fill(rect, color):
+            pixel = np.frombuffer(color.to_bytes(4, "little")[: rect.bytes_per_pixel], np.uint8)
+            contents[dst][rows(rect)] = np.tile(pixel, rect.width)
+        case Copy(DmaBuf() as src, length, src_offset, dst_offset):
+            part = contents[src.fileno()][src_offset : src_offset + length]
+            contents[dst][dst_offset : dst_offset + length] = part
+        case Blit(DmaBuf() as src, src_rect, dst_rect):
+            contents[dst][rows(dst_rect)] = contents[src.fileno()][rows(src_rect)]
+
+
+def submit(blitter: Blitter, ops: list[dict[str, int]], /, **fields: int) -> int:
+    """SUBMIT as it is, with fields like dst__pitch set; returns 0 or the errno."""
+    array = ffi.new("struct vblit_op[]", max(len(ops), 1))
+    for op, values in zip(array, ops, strict=False):
+        op.src_fd = -1
+        for name, value in values.items():
+            target, _, field = name.rpartition("__")
+            setattr(getattr(op, target) if target else op, field, value)
+    request = ffi.new("struct vblit_submit *")
+    request.ops = int(ffi.cast("uintptr_t", array))
+    request.num_ops = len(ops)
+    for name, value in fields.items():
+        setattr(request, name, value)
+    error = -int(lib.uapi_ioctl(blitter.fileno(), lib.VBLIT_IOC_SUBMIT, request))
+    if not error:
+        os.close(request.job_fd)
+    return error

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: MIT
+"""The DMA engine writes the right bytes, and no others, on buffers of any exporter."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import itertools
+import os
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from blits import BOUNCING, COHERENT, PATIENCE, SIZE, apply, noise, read, write
+from buffers import EXPORTERS, allocate, available
+
+from dmabuf_sync import Access, Blit, Blitter, Copy, DmaBuf, Exporter, Fill, Operation, Rect
+
+Make = Callable[[int], list[DmaBuf]]
+
+pytestmark = pytest.mark.coherency
+
+
+def test_copy_from_any_exporter(blitter: Blitter, pair: tuple[DmaBuf, DmaBuf]) -> None:
+    src, dst = pair
+    data = noise(1)
+    write(src, data)
+    blitter.copy(src, dst, SIZE).wait(PATIENCE)
+    assert np.array_equal(read(dst), data)
+
+
+def test_copy_to_any_exporter(blitter: Blitter, pair: tuple[DmaBuf, DmaBuf]) -> None:
+    dst, src = pair
+    data = noise(2)
+    write(src, data)
+    blitter.copy(src, dst, SIZE).wait(PATIENCE)
+    assert np.array_equal(read(dst), data)
+
+
+@pytest.mark.parametrize(
+    ("src_offset", "dst_offset", "length"),
+    [(0, 0, 1), (1, 4095, 2), (4095, 1, 4098), (12345, 54321, 10001), (0, 1, SIZE - 1)],
+)
+def test_copy_parts(
+    blitter: Blitter, pair: tuple[DmaBuf, DmaBuf], src_offset: int, dst_offset: int, length: int
+) -> None:
+    src, dst = pair
+    data, expected = noise(3), noise(4)
+    write(src, data)
+    write(dst, expected)
+    blitter.copy(src, dst, length, src_offset=src_offset, dst_offset=dst_offset).wait(PATIENCE)
+    expected[dst_offset : dst_offset + length] = data[src_offset : src_offset + length]
+    assert np.array_equal(read(dst), expected)
+
+
+@pytest.mark.parametrize("bpp", [1, 2, 3, 4])
+def test_fill_rectangle(blitter: Blitter, dst: DmaBuf, bpp: int) -> None:
+    expected = noise(5)
+    write(dst, expected)
+    rect = Rect(7, 3, 41, 50, pitch=401, bytes_per_pixel=bpp, offset=77)
+    blitter.fill(dst, 0x44332211, rect).wait(PATIENCE)
+    pixel = np.frombuffer(b"\x11\x22\x33\x44"[:bpp], np.uint8)
+    for row in range(3, 53):
+        start = 77 + row * 401 + 7 * bpp
+        expected[start : start + 41 * bpp] = np.tile(pixel, 41)
+    assert np.array_equal(read(dst), expected)
+
+
+@pytest.mark.parametrize("bpp", [1, 2, 3, 4])
+def test_blit_rectangle(blitter: Blitter, pair: tuple[DmaBuf, DmaBuf], bpp: int) -> None:
+    src, dst = pair
+    data, expected = noise(6), noise(7)
+    write(src, data)
+    write(dst, expected)
+    source = Rect(5, 2, 60, 70, pitch=301, bytes_per_pixel=bpp, offset=13)
+    target = Rect(1, 9, 60, 70, pitch=513, bytes_per_pixel=bpp, offset=1000)
+    blitter.blit(src, dst, source, target).wait(PATIENCE)
+    for row in range(70):
+        a = 13 + (2 + row) * 301 + 5 * bpp
+        b = 1000 + (9 + row) * 513 + bpp
+        expected[b : b + 60 * bpp] = data[a : a + 60 * bpp]
+    assert np.array_equal(read(dst), expected)
+
+
+def test_one_row_of_many_pages(blitter: Blitter, dst: DmaBuf) -> None:
+    """A pixel of three bytes crosses pages in every way."""
+    rect = Rect(0, 0, (SIZE - 1) // 3, 1, pitch=SIZE, bytes_per_pixel=3, offset=1)
+    blitter.fill(dst, 0x332211, rect).wait(PATIENCE)
+    expected = np.zeros(SIZE, np.uint8)
+    expected[1:] = np.tile(np.frombuffer(b"\x11\x22\x33", np.uint8), SIZE // 3)
+    assert np.array_equal(read(dst), expected)
+
+
+def _random_rect(
+    rng: np.random.Generator, low: int, high: int, width: int, height: int, bpp: int
+) -> Rect:
+    """Somewhere in [low, high), which has room for 18 KiB."""
+    x, y = (int(rng.integers(0, limit)) for limit in (20, 3))
+    pitch = (x + width) * bpp + int(rng.integers(0, 50))
+    length = (y + height - 1) * pitch + (x + width) * bpp
+    offset = low + int(rng.integers(0, high - low - length + 1))
+    return Rect(x, y, width, height, pitch, bpp, offset)
+
+
+def _random_operation(rng: np.random.Generator, buffers: list[DmaBuf], size: int) -> Operation:
+    """On buffers[0]. Where it is also the source, each has a half for itself."""
+    src = buffers[rng.integers(0, len(buffers))]
+    halves = [(0, size // 2), (size // 2, size)]
+    rng.shuffle(halves)
+    src_part, dst_part = halves if src is buffers[0] else [(0, size), (0, size)]
+    width, height, bpp = (int(rng.integers(1, limit)) for limit in (61, 41, 5))
+    match int(rng.integers(0, 3)):
+        case 0:
+            rect = _random_rect(rng, 0, size, width, height, bpp)
+            return Fill(rect, int(rng.integers(0, 1 << 32)))
+        case 1:
+            length = int(rng.integers(1, size // 2 + 1))
+            src_offset = int(rng.integers(src_part[0], src_part[1] - length + 1))
+            dst_offset = int(rng.integers(dst_part[0], dst_part[1] - length + 1))
+            return Copy(src, length, src_offset, dst_offset)
+        case _:
+            source = _random_rect(rng, *src_part, width, height, bpp)
+            target = _random_rect(rng, *dst_part, width, height, bpp)
+            return Blit(src, source, target)
+
+
+@pytest.mark.parametrize(
+    ("size", "seed"),
+    [(SIZE, 1)]
+    + [
+        pytest.param(size, seed, marks=pytest.mark.slow)
+        for size in (36864, SIZE, 249856)
+        for seed in (2, 3)
+    ],
+)
+def test_random_jobs(blitter: Blitter, exporter: str, size: int, seed: int) -> None:
+    """Jobs of many operations with several sources, the destination among them."""
+    rng = np.random.default_rng(seed)
+    with contextlib.ExitStack() as stack:
+        buffers = [stack.enter_context(DmaBuf(allocate(exporter, size))) for _ in range(4)]
+        contents = {buffer.fileno(): noise(int(rng.integers(1 << 30)), size) for buffer in buffers}
+        for buffer in buffers:
+            write(buffer, contents[buffer.fileno()])
+        for turn in range(4):
+            # Each buffer is the destination once, and the next job reads it.
+            turned = buffers[turn:] + buffers[:turn]
+            operations = [_random_operation(rng, turned, size) for _ in range(12)]
+            job = blitter.submit(turned[0], operations, wait=False)
+            for operation in operations:
+                apply(operation, contents, turned[0].fileno())
+        job.wait(PATIENCE)
+        for buffer in buffers:
+            assert np.array_equal(read(buffer, size), contents[buffer.fileno()])
+
+
+def test_sources_of_all_exporters_in_one_job(blitter: Blitter, dst: DmaBuf) -> None:
+    names = [name for name in EXPORTERS if available(name) and (not BOUNCING or name in COHERENT)]
+    expected = np.zeros(SIZE, np.uint8)
+    with contextlib.ExitStack() as stack:
+        operations: list[Operation] = []
+        for index, name in enumerate(names):
+            src = stack.enter_context(DmaBuf(allocate(name, SIZE)))
+            write(src, noise(index))
+            operations.append(Copy(src, 5000, 300, 7000 * index))
+            expected[7000 * index : 7000 * index + 5000] = noise(index)[300:5300]
+        blitter.submit(dst, operations).wait(PATIENCE)
+        assert np.array_equal(read(dst), expected)
+
+
+def test_as_many_sources_as_operations(blitter: Blitter, dst: DmaBuf) -> None:
+    most = blitter.info().max_ops
+    with contextlib.ExitStack() as stack, Exporter() as exporter:
+        sources = [stack.enter_context(exporter.allocate(4096)) for _ in range(most)]
+        for index, src in enumerate(sources):
+            write(src, np.full(100, index, np.uint8))
+        operations = [Copy(src, 100, 0, 200 * index) for index, src in enumerate(sources)]
+        blitter.submit(dst, operations).wait(PATIENCE)
+        seen = read(dst)
+    for index in range(most):
+        assert (seen[200 * index : 200 * index + 100] == index).all()
+        assert not seen[200 * index + 100 : 200 * index + 200].any()
+
+
+def test_large_buffer(blitter: Blitter) -> None:
+    """More than a device that is bounced can take in one piece."""
+    size = (2 << 20) + 4096
+    with Exporter() as exporter, exporter.allocate(size) as a, exporter.allocate(size) as b:
+        data = noise(11, size)
+        write(a, data)
+        blitter.copy(a, b, size - 1, dst_offset=1).wait(PATIENCE)
+        seen = read(b, size)
+        assert seen[0] == 0
+        assert np.array_equal(seen[1:], data[:-1])
+
+
+def test_memory_of_a_memfd(blitter: Blitter) -> None:
+    """The engine writes the file itself."""
+    memfd = os.memfd_create("picture", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.write(memfd, noise(12).tobytes())
+        fcntl.fcntl(memfd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+        with Exporter() as exporter, exporter.from_memfd(memfd, 0, SIZE) as buffer:
+            blitter.copy(buffer, buffer, 1000, src_offset=100, dst_offset=50000).wait(PATIENCE)
+            expected = noise(12)
+            expected[50000:51000] = expected[100:1100]
+            assert np.array_equal(read(buffer), expected)
+            assert os.pread(memfd, SIZE, 0) == expected.tobytes()
+    finally:
+        os.close(memfd)
+
+
+@pytest.mark.parametrize("offset", [0, 4 * 100 * 40])
+def test_within_one_buffer(blitter: Blitter, dst: DmaBuf, offset: int) -> None:
+    """Side by side in one picture, or in two; also by way of another file descriptor."""
+    data = noise(13)
+    write(dst, data)
+    left = Rect(0, 0, 50, 40, pitch=400)
+    right = Rect(50, 0, 50, 40, pitch=400, offset=offset)
+    with DmaBuf(os.dup(dst.fileno())) as again:
+        # Without a lock: closing a duplicate gives back what is locked.
+        blitter.blit(again, dst, left, right).wait(PATIENCE)
+    contents = {dst.fileno(): data}
+    apply(Blit(dst, left, right), contents, dst.fileno())
+    assert np.array_equal(read(dst), data)
+
+
+def test_jobs_in_a_row_see_each_other(blitter: Blitter, make: Make) -> None:
+    """Queued behind a CPU lock together; each reads what the one before wrote."""
+    buffers = make(6)
+    data = noise(10)
+    buffers[0].lock(Access.WRITE)
+    jobs = [blitter.copy(a, b, SIZE, wait=False) for a, b in itertools.pairwise(buffers)]
+    with buffers[0].map() as memory:
+        np.frombuffer(memory, np.uint8)[:] = data
+    assert not jobs[0].granted
+    buffers[0].unlock()
+    for job in jobs:
+        job.wait(PATIENCE)
+    for buffer in buffers:
+        assert np.array_equal(read(buffer), data)
+
+
+@pytest.mark.parametrize("exporter", COHERENT)
+def test_cpu_and_dma_take_turns(blitter: Blitter, exporter: str) -> None:
+    if not available(exporter):
+        pytest.skip(f"this kernel has no {exporter}")
+    with DmaBuf(allocate(exporter, SIZE)) as a, DmaBuf(allocate(exporter, SIZE)) as b:
+        for turn in range(8):
+            write(a, np.full(SIZE, turn, np.uint8))
+            blitter.copy(a, b, SIZE, wait=False)
+            assert (read(b) == turn).all()  # the lock waits for the job
+            blitter.copy(b, a, SIZE // 2, dst_offset=SIZE // 2, wait=False)
+            blitter.fill(a, 0xA0 + turn, Rect(0, 0, 100, 1, pitch=100, bytes_per_pixel=1))
+            seen = read(a)
+            assert (seen[:100] == 0xA0 + turn).all()
+            assert (seen[100:] == turn).all()

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: MIT
+"""The DMA engine when it is slow, hangs or fails, and its module parameters."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import time
+from collections.abc import Callable
+
+import pytest
+from blits import PARAMETERS, PATIENCE, SIZE, read
+
+from dmabuf_sync import Blitter, DmaBuf, Fill, Job, JobFailed, JobState, Rect
+
+Make = Callable[[int], list[DmaBuf]]
+SetParameter = Callable[[str, int], None]
+
+HANG, FAIL = 1, 2
+ROW = Rect(0, 0, SIZE // 4, 1, pitch=SIZE)
+ROWS = Rect(0, 0, 64, 256, pitch=256)
+
+
+def _seconds(job: Job) -> float:
+    """From start to end."""
+    info = job.info()
+    return (info.done_ns - info.started_ns) / 1e9
+
+
+def _failure(job: Job) -> int:
+    with pytest.raises(JobFailed) as caught:
+        job.wait(PATIENCE)
+    assert caught.value.errno is not None
+    return caught.value.errno
+
+
+@pytest.mark.parametrize("rect", [ROW, ROWS])
+@pytest.mark.parametrize("operations", [1, 4])
+def test_speed(
+    blitter: Blitter, dst: DmaBuf, set_vblit: SetParameter, rect: Rect, operations: int
+) -> None:
+    set_vblit("bytes_per_second", 4 * operations * SIZE)
+    with blitter.submit(dst, [Fill(rect, 1)] * operations) as job:
+        job.wait(PATIENCE)
+        assert 0.249 < _seconds(job) < 1.5
+
+
+def test_stop_does_not_wait_for_a_slow_job(
+    blitter: Blitter, dst: DmaBuf, set_parameter: SetParameter, set_vblit: SetParameter
+) -> None:
+    set_parameter("job_timeout_ms", 100)
+    set_vblit("bytes_per_second", 1)
+    job = blitter.fill(dst, 1)
+    assert _failure(job) == errno.ETIMEDOUT
+    assert 0.09 < _seconds(job) < 3
+    set_vblit("bytes_per_second", 0)
+    set_parameter("job_timeout_ms", 10_000)
+    blitter.fill(dst, 0x02020202).wait(PATIENCE)
+    assert (read(dst) == 2).all()
+
+
+def test_hang_is_ended_by_the_watchdog(
+    blitter: Blitter, dst: DmaBuf, set_parameter: SetParameter, set_vblit: SetParameter
+) -> None:
+    set_parameter("job_timeout_ms", 50)
+    set_vblit("fault", HANG)
+    hung = blitter.fill(dst, 0x01010101, wait=False)
+    behind = blitter.fill(dst, 0x01010101, wait=False)
+    assert _failure(hung) == errno.ETIMEDOUT
+    assert _failure(behind) == errno.ETIMEDOUT
+    with hung.sync_file() as sync_file:
+        assert sync_file.info().status == -errno.ETIMEDOUT
+    assert not read(dst).any()
+    set_vblit("fault", 0)
+    set_parameter("job_timeout_ms", 10_000)
+    blitter.fill(dst, 0x03030303).wait(PATIENCE)
+    assert (read(dst) == 3).all()
+
+
+def test_hang_keeps_its_buffers_only_until_then(
+    blitter: Blitter, make: Make, set_parameter: SetParameter, set_vblit: SetParameter
+) -> None:
+    """A later job on another buffer runs when the engine is free again."""
+    first, second = make(2)
+    set_parameter("job_timeout_ms", 500)
+    set_vblit("fault", HANG)
+    hung = blitter.fill(first, 1)
+    while hung.info().state is not JobState.RUNNING:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    set_vblit("fault", 0)
+    set_parameter("job_timeout_ms", 10_000)
+    other = blitter.fill(second, 0x04040404)
+    assert other.granted
+    assert not other.done
+    assert _failure(hung) == errno.ETIMEDOUT
+    other.wait(PATIENCE)
+    assert (read(second) == 4).all()
+
+
+def test_error_is_the_jobs_error(blitter: Blitter, dst: DmaBuf, set_vblit: SetParameter) -> None:
+    set_vblit("fault", FAIL)
+    job = blitter.fill(dst, 0x01010101)
+    assert _failure(job) == errno.EIO
+    assert select.select([job], [job], [], 0)[:2] == ([job], [job])
+    with job.sync_file() as sync_file:
+        assert sync_file.info().status == -errno.EIO
+    assert not read(dst).any()
+    set_vblit("fault", 0)
+    blitter.fill(dst, 0x05050505).wait(PATIENCE)
+    assert (read(dst) == 5).all()
+
+
+def test_watchdog_beside_the_end_of_a_job(
+    blitter: Blitter, make: Make, set_parameter: SetParameter, set_vblit: SetParameter
+) -> None:
+    """Jobs end by themselves or are stopped, in every order; the engine survives."""
+    buffers = make(8)
+    set_parameter("job_timeout_ms", 1)
+    set_vblit("bytes_per_second", 16 * SIZE)
+    ended = set()
+    for _ in range(12):
+        with contextlib.ExitStack() as stack:
+            jobs = [
+                stack.enter_context(blitter.fill(buffer, 0x06060606, wait=False))
+                for buffer in buffers * 2
+            ]
+            for job in jobs:
+                select.select([job], [], [], PATIENCE)
+                assert job.done
+                ended.add(job.status)
+        set_vblit("bytes_per_second", 1024 * SIZE)
+    assert ended <= {0, -errno.ETIMEDOUT}
+    set_parameter("job_timeout_ms", 10_000)
+    set_vblit("bytes_per_second", 0)
+    for buffer in buffers:
+        blitter.fill(buffer, 0x07070707).wait(PATIENCE)
+        assert (read(buffer) == 7).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("fault", "-1"),
+        ("fault", "3"),
+        ("fault", "x"),
+        ("fault", ""),
+        ("fault", str(1 << 32)),
+        ("bytes_per_second", "-1"),
+        ("bytes_per_second", "x"),
+        ("bytes_per_second", ""),
+        ("bytes_per_second", str(1 << 64)),
+    ],
+)
+def test_parameters_out_of_bounds(set_vblit: SetParameter, name: str, value: str) -> None:
+    set_vblit(name, 2)
+    path = os.path.join(PARAMETERS, name)
+    with pytest.raises(OSError) as caught, open(path, "wb", buffering=0) as file:
+        file.write(value.encode() + b"\n")
+    # ERANGE: more than the type of the parameter holds.
+    assert caught.value.errno in (errno.EINVAL, errno.ERANGE)
+    with open(path) as parameter:
+        assert parameter.read() == "2\n"

@@ -20,6 +20,7 @@
  *	ops->prepare()		the CPU is off the buffers: map them
  *	granted()		the job is a fence on all its buffers
  *	ops->start()		fences before it have signalled: start the DMA
+ *	dmabuf_sync_running(sync)	the hardware begins; only if ops->queues
  *	dmabuf_sync_done(sync, err)
  *	ops->finish()		unmap; the buffers are given back after it
  *
@@ -31,6 +32,11 @@
  * From the publishing of the fence to dmabuf_sync_done() is the fence
  * signalling path: nothing is allocated in it, and no lock is taken that is
  * held over an allocation. The buffers are given back by a work item after it.
+ *
+ * The watchdog counts from the moment the hardware begins. A driver with a
+ * queue in front of its hardware has to say when that is (ops->queues), or jobs
+ * would time out behind others that are merely long. The wait in such a queue
+ * is finite because every job in front has a watchdog.
  */
 
 static void set_job_state(struct dmabuf_sync *sync, unsigned int state)
@@ -141,19 +147,41 @@ void dsync_job_granted(struct dsync_request *request)
 	queue_work(dsync_wq, &sync->job.grant_work);
 }
 
+static void job_runs(struct dmabuf_sync *sync)
+{
+	struct dsync_job *job = &sync->job;
+
+	trace_dmabuf_sync_job_start(sync, 0);
+	dsync_count(JOB_START);
+	set_job_state(sync, DMABUF_SYNC_JOB_RUNNING);
+	queue_delayed_work(dsync_signal_wq, &job->watchdog, dsync_job_timeout());
+}
+
 static void start_work(struct work_struct *work)
 {
 	struct dsync_job *job = container_of(work, struct dsync_job, start_work);
 	struct dmabuf_sync *sync = container_of(job, struct dmabuf_sync, job);
 	bool cookie = dma_fence_begin_signalling();
 
-	trace_dmabuf_sync_job_start(sync, 0);
-	dsync_count(JOB_START);
-	set_job_state(sync, DMABUF_SYNC_JOB_RUNNING);
-	queue_delayed_work(dsync_signal_wq, &job->watchdog, dsync_job_timeout());
+	set_bit(DSYNC_JOB_STARTED, &job->flags);
+	if (!sync->ops->queues)
+		job_runs(sync);
 	sync->ops->start(sync, sync->priv);
 	dma_fence_end_signalling(cookie);
 }
+
+/**
+ * dmabuf_sync_running - the hardware begins with a started job
+ * @sync: job of a driver with ops->queues, not done yet
+ *
+ * Once for each job, from any context. Its watchdog counts from now on.
+ */
+void dmabuf_sync_running(struct dmabuf_sync *sync)
+{
+	if (!WARN_ON_ONCE(!sync->ops->queues))
+		job_runs(sync);
+}
+EXPORT_SYMBOL_GPL(dmabuf_sync_running);
 
 static void watchdog_work(struct work_struct *work)
 {
@@ -293,7 +321,7 @@ void dmabuf_sync_done(struct dmabuf_sync *sync, int err)
 {
 	struct dsync_job *job = &sync->job;
 
-	if (WARN_ON_ONCE(!was_submitted(sync) || dsync_job_state(sync) < DMABUF_SYNC_JOB_RUNNING))
+	if (WARN_ON_ONCE(!was_submitted(sync) || !test_bit(DSYNC_JOB_STARTED, &job->flags)))
 		return;
 	if (test_and_set_bit(DSYNC_JOB_ENDED, &job->flags))
 		return;
@@ -342,6 +370,11 @@ int dmabuf_sync_cancel(struct dmabuf_sync *sync)
 }
 EXPORT_SYMBOL_GPL(dmabuf_sync_cancel);
 
+static int granted_status(struct dmabuf_sync *sync)
+{
+	return sync->job.times[DMABUF_SYNC_JOB_GRANTED] ? 0 : sync->job.status;
+}
+
 /**
  * dmabuf_sync_wait_granted - sleep until a job is granted
  * @sync: submitted job
@@ -357,11 +390,27 @@ int dmabuf_sync_wait_granted(struct dmabuf_sync *sync)
 		return -EINVAL;
 	err = wait_event_interruptible(sync->wait,
 				       dsync_job_state(sync) != DMABUF_SYNC_JOB_QUEUED);
-	if (err)
-		return err;
-	return sync->job.times[DMABUF_SYNC_JOB_GRANTED] ? 0 : sync->job.status;
+	return err ?: granted_status(sync);
 }
 EXPORT_SYMBOL_GPL(dmabuf_sync_wait_granted);
+
+/**
+ * dmabuf_sync_wait_granted_killable - as dmabuf_sync_wait_granted()
+ * @sync: submitted job
+ *
+ * For who was told by dmabuf_sync_cancel() that the job is past taking back: its
+ * fence is being published, which no CPU hold can delay.
+ *
+ * Returns: 0; -ERESTARTSYS when killed; why it could not be granted.
+ */
+int dmabuf_sync_wait_granted_killable(struct dmabuf_sync *sync)
+{
+	int err = wait_event_killable(sync->wait,
+				      dsync_job_state(sync) != DMABUF_SYNC_JOB_QUEUED);
+
+	return err ?: granted_status(sync);
+}
+EXPORT_SYMBOL_GPL(dmabuf_sync_wait_granted_killable);
 
 /**
  * dmabuf_sync_wait_done - sleep until a job has ended and its buffers are free

@@ -36,7 +36,8 @@ enum dmabuf_sync_state {
  * @times: CLOCK_MONOTONIC ns at which each state was reached
  * @granted: the driver's callback
  * @fence: reference, once granted; stays until the next submit
- * @flags: DSYNC_JOB_ENDED once somebody has claimed the right to end it
+ * @flags: DSYNC_JOB_STARTED once its driver was told to start it, DSYNC_JOB_ENDED once
+ *	somebody has claimed the right to end it
  * @gate: fences before it
  * @grant_work: publish the fence
  * @start_work: start the DMA
@@ -57,7 +58,8 @@ struct dsync_job {
 	struct delayed_work watchdog;
 };
 
-#define DSYNC_JOB_ENDED 0
+#define DSYNC_JOB_STARTED 0
+#define DSYNC_JOB_ENDED 1
 
 /**
  * struct dmabuf_sync - several buffers locked at once

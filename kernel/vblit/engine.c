@@ -301,6 +301,8 @@ static struct vblit_job *next_job(struct vblit_device *vdev)
 		list_del_init(&job->engine_node);
 	vdev->running = job;
 	spin_unlock(&vdev->engine_lock);
+	if (job)
+		dmabuf_sync_running(job->sync);
 	return job;
 }
 

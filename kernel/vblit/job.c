@@ -102,6 +102,7 @@ static void job_free(void *priv)
 static const struct dmabuf_sync_ops job_ops = {
 	.prepare = job_prepare,
 	.start = job_start,
+	.queues = true,
 	.stop = job_stop,
 	.finish = job_finish,
 	.free = job_free,
@@ -267,9 +268,13 @@ static int wait_granted(struct dmabuf_sync *sync)
 {
 	int err = dmabuf_sync_wait_granted(sync);
 
-	/* Granted at the last moment: then the signal can wait. */
-	if (err == -ERESTARTSYS && dmabuf_sync_cancel(sync) == -EBUSY)
-		err = 0;
+	/* Granted at the last moment: then the signal can wait until the fence is there. */
+	if (err == -ERESTARTSYS && dmabuf_sync_cancel(sync) == -EBUSY) {
+		err = dmabuf_sync_wait_granted_killable(sync);
+		/* Who is killed has no more use for an answer; the job goes on. */
+		if (err == -ERESTARTSYS)
+			err = 0;
+	}
 	return err;
 }
 

@@ -47,6 +47,12 @@ struct dmabuf_sync_ops {
 	 */
 	void (*start)(struct dmabuf_sync *sync, void *priv);
 	/**
+	 * @queues: @start only queues the job behind others in the driver, which
+	 * calls dmabuf_sync_running() when the hardware begins with it. Without
+	 * it, the hardware is taken to begin at @start.
+	 */
+	bool queues;
+	/**
 	 * @stop: the watchdog ran out, or the client driver is going away:
 	 * make the device let go of the memory. When it returns the fence is
 	 * signalled with an error. Fence signalling path.
@@ -140,9 +146,11 @@ int dmabuf_sync_single_lock(struct dma_buf *dmabuf, unsigned int type, bool wait
 int dmabuf_sync_single_unlock(struct dma_buf *dmabuf);
 
 int dmabuf_sync_submit(struct dmabuf_sync *sync, dmabuf_sync_granted_t granted);
+void dmabuf_sync_running(struct dmabuf_sync *sync);
 void dmabuf_sync_done(struct dmabuf_sync *sync, int err);
 int dmabuf_sync_cancel(struct dmabuf_sync *sync);
 int dmabuf_sync_wait_granted(struct dmabuf_sync *sync);
+int dmabuf_sync_wait_granted_killable(struct dmabuf_sync *sync);
 void dmabuf_sync_wait_done(struct dmabuf_sync *sync);
 struct dma_fence *dmabuf_sync_fence(struct dmabuf_sync *sync);
 struct file *dmabuf_sync_job_file(struct dmabuf_sync *sync);

@@ -61,6 +61,19 @@ def test_stop_does_not_wait_for_a_slow_job(
     assert (read(dst) == 2).all()
 
 
+def test_long_jobs_do_not_time_out_behind_each_other(
+    blitter: Blitter, make: Make, set_parameter: SetParameter, set_vblit: SetParameter
+) -> None:
+    """The watchdog counts from when the engine begins, not from when a job is next in line."""
+    set_parameter("job_timeout_ms", 1000)
+    set_vblit("bytes_per_second", 5 * SIZE)
+    jobs = [blitter.fill(buffer, 1, wait=False) for buffer in make(8)]
+    for job in jobs:
+        job.wait(PATIENCE)
+    infos = [job.info() for job in jobs]
+    assert infos[-1].done_ns - infos[0].started_ns > 1e9
+
+
 def test_hang_is_ended_by_the_watchdog(
     blitter: Blitter, dst: DmaBuf, set_parameter: SetParameter, set_vblit: SetParameter
 ) -> None:

@@ -221,6 +221,70 @@ void dsync_job_init(struct dmabuf_sync *sync)
 	INIT_DELAYED_WORK(&job->watchdog, watchdog_work);
 }
 
+void dsync_job_fini(struct dmabuf_sync *sync)
+{
+	struct dsync_job *job = &sync->job;
+
+	while (job->in_fence_count)
+		dma_fence_put(job->in_fences[--job->in_fence_count]);
+	kfree(job->in_fences);
+	dma_fence_put(job->fence);
+}
+
+/**
+ * dmabuf_sync_add_fence - let the next job also wait for a fence
+ * @sync: idle object
+ * @fence: any fence; a reference is taken. Its error does not matter.
+ *
+ * Returns: 0; -EBUSY; -ENOMEM.
+ */
+int dmabuf_sync_add_fence(struct dmabuf_sync *sync, struct dma_fence *fence)
+{
+	struct dsync_job *job = &sync->job;
+	struct dma_fence **fences;
+	int err = -EBUSY;
+
+	mutex_lock(&sync->mutex);
+	if (sync->state != DSYNC_SYNC_IDLE)
+		goto unlock;
+	err = -ENOMEM;
+	fences = krealloc_array(job->in_fences, job->in_fence_count + 1, sizeof(*fences),
+				GFP_KERNEL_ACCOUNT);
+	if (!fences)
+		goto unlock;
+	fences[job->in_fence_count++] = dma_fence_get(fence);
+	job->in_fences = fences;
+	err = 0;
+unlock:
+	mutex_unlock(&sync->mutex);
+	return err;
+}
+EXPORT_SYMBOL_GPL(dmabuf_sync_add_fence);
+
+/**
+ * dmabuf_sync_set_explicit - choose between implicit and explicit synchronisation
+ * @sync: idle object
+ * @explicit: its jobs do not wait for the fences that other drivers have left on
+ *	the buffers, only for those of dmabuf_sync_add_fence() and for other jobs
+ *
+ * Such a job also waits for the CPU's locks and is a fence on its buffers.
+ *
+ * Returns: 0 or -EBUSY.
+ */
+int dmabuf_sync_set_explicit(struct dmabuf_sync *sync, bool explicit)
+{
+	int err = -EBUSY;
+
+	mutex_lock(&sync->mutex);
+	if (sync->state == DSYNC_SYNC_IDLE) {
+		sync->job.explicit = explicit;
+		err = 0;
+	}
+	mutex_unlock(&sync->mutex);
+	return err;
+}
+EXPORT_SYMBOL_GPL(dmabuf_sync_set_explicit);
+
 static bool all_dma(struct dmabuf_sync *sync)
 {
 	struct dsync_access *access;

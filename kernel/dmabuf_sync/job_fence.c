@@ -21,11 +21,15 @@
  * all buffers. All memory is allocated before the first addition.
  *
  * The CPU does not wait for a job that uses other bytes of the buffer, if the
- * exporter keeps them apart: such a fence knows its ranges, and is known by its
- * context.
+ * exporter keeps them apart: such a fence knows its ranges.
+ *
+ * A job with explicit synchronisation does not wait for the fences of other
+ * drivers on its buffers, but for those that it was given. It still waits for
+ * other jobs: who uses our queue is never on a buffer together with somebody who
+ * conflicts. So fences of jobs are known, by their context.
  */
 
-static DEFINE_XARRAY_FLAGS(ranged_fences, XA_FLAGS_LOCK_IRQ);
+static DEFINE_XARRAY_FLAGS(job_fences, XA_FLAGS_LOCK_IRQ);
 
 /**
  * struct dsync_fence - a fence that needs nothing but this module's code
@@ -58,12 +62,10 @@ static void fence_release(struct dma_fence *fence)
 	struct dsync_fence *ours = container_of(fence, struct dsync_fence, base);
 	unsigned long flags;
 
-	if (ours->accesses) {
-		xa_lock_irqsave(&ranged_fences, flags);
-		__xa_erase(&ranged_fences, fence->context);
-		xa_unlock_irqrestore(&ranged_fences, flags);
-		kfree(ours->accesses);
-	}
+	xa_lock_irqsave(&job_fences, flags);
+	__xa_erase(&job_fences, fence->context);
+	xa_unlock_irqrestore(&job_fences, flags);
+	kfree(ours->accesses);
 	dma_fence_free(fence);
 	/* dsync_hook_remove() waits for us to return. */
 	module_put(THIS_MODULE);
@@ -86,13 +88,19 @@ static const struct dma_fence_ops fence_ops = {
 struct dma_fence *dsync_fence_create(const char *name)
 {
 	struct dsync_fence *fence = kzalloc(sizeof(*fence), GFP_KERNEL_ACCOUNT);
+	u64 context;
 
 	if (!fence)
 		return NULL;
+	context = dma_fence_context_alloc(1);
+	if (xa_insert_irq(&job_fences, context, &fence->base, GFP_KERNEL_ACCOUNT)) {
+		kfree(fence);
+		return NULL;
+	}
 	__module_get(THIS_MODULE);
 	spin_lock_init(&fence->lock);
 	strscpy(fence->name, name, sizeof(fence->name));
-	dma_fence_init(&fence->base, &fence_ops, &fence->lock, dma_fence_context_alloc(1), 1);
+	dma_fence_init(&fence->base, &fence_ops, &fence->lock, context, 1);
 	return &fence->base;
 }
 
@@ -173,13 +181,14 @@ static void remember_ranges(struct dma_fence *fence, const struct dsync_request 
 			   GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!accesses)
 		return;
-	if (xa_insert_irq(&ranged_fences, fence->context, fence, GFP_KERNEL)) {
-		kfree(accesses);
-		return;
-	}
 	ours->count = request->count;
 	/* Pairs with dsync_fence_elsewhere(), which may find it now. */
 	smp_store_release(&ours->accesses, accesses);
+}
+
+static bool is_job_fence(const struct dma_fence *fence)
+{
+	return xa_load(&job_fences, fence->context) == fence;
 }
 
 /**
@@ -196,7 +205,7 @@ bool dsync_fence_elsewhere(struct dma_fence *fence, const struct dsync_access *a
 	bool found = false;
 	unsigned int i;
 
-	if (!dsync_has_ranges(access) || xa_load(&ranged_fences, fence->context) != fence)
+	if (!dsync_has_ranges(access) || !is_job_fence(fence))
 		return false;
 	ours = container_of(fence, struct dsync_fence, base);
 	/* Pairs with remember_ranges(). */
@@ -218,9 +227,16 @@ static enum dma_resv_usage usage_before(const struct dsync_access *access)
 	return dma_resv_usage_rw(access->type & DMABUF_SYNC_WRITE);
 }
 
-/* The fences that come before the job. All reservation objects are locked. */
-static struct dsync_gate *collect_fences(struct dsync_request *request)
+static bool comes_before(const struct dmabuf_sync *sync, const struct dma_fence *fence)
 {
+	return !sync->job.explicit || is_job_fence(fence);
+}
+
+/* The fences that come before the job. All reservation objects are locked. */
+static struct dsync_gate *collect_fences(struct dmabuf_sync *sync)
+{
+	struct dsync_request *request = &sync->request;
+	struct dsync_job *job = &sync->job;
 	struct dsync_access *access;
 	struct dma_resv_iter cursor;
 	struct dma_fence *fence;
@@ -229,14 +245,18 @@ static struct dsync_gate *collect_fences(struct dsync_request *request)
 
 	for_each_access(access, request)
 		dma_resv_for_each_fence(&cursor, access->resv, usage_before(access), fence)
-			count++;
-	gate = dsync_gate_alloc(count);
+			count += comes_before(sync, fence);
+	gate = dsync_gate_alloc(count + job->in_fence_count);
 	if (!gate)
 		return NULL;
 	count = 0;
 	for_each_access(access, request)
 		dma_resv_for_each_fence(&cursor, access->resv, usage_before(access), fence)
-			gate->slots[count++].fence = dma_fence_get(fence);
+			if (comes_before(sync, fence))
+				gate->slots[count++].fence = dma_fence_get(fence);
+	/* The gate has their references now. */
+	while (job->in_fence_count)
+		gate->slots[count++].fence = job->in_fences[--job->in_fence_count];
 	return gate;
 }
 
@@ -279,7 +299,7 @@ int dsync_fence_publish(struct dmabuf_sync *sync, struct dma_fence *fence, bool 
 			goto unlock;
 	}
 	err = -ENOMEM;
-	gate = collect_fences(request);
+	gate = collect_fences(sync);
 	if (!gate)
 		goto unlock;
 

@@ -48,7 +48,7 @@ static void release_sync(struct kref *ref)
 {
 	struct dmabuf_sync *sync = container_of(ref, struct dmabuf_sync, ref);
 
-	dma_fence_put(sync->job.fence);
+	dsync_job_fini(sync);
 	kvfree(sync->request.accesses);
 	mutex_destroy(&sync->mutex);
 	kfree(sync);

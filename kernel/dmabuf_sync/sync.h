@@ -36,6 +36,9 @@ enum dmabuf_sync_state {
  * @times: CLOCK_MONOTONIC ns at which each state was reached
  * @granted: the driver's callback
  * @fence: reference, once granted; stays until the next submit
+ * @in_fences: given to the next job, with references, until it is granted
+ * @in_fence_count: how many
+ * @explicit: the next job does not wait for the fences of other drivers
  * @flags: DSYNC_JOB_STARTED once its driver was told to start it, DSYNC_JOB_ENDED once
  *	somebody has claimed the right to end it
  * @gate: fences before it
@@ -50,6 +53,9 @@ struct dsync_job {
 	u64 times[4];
 	dmabuf_sync_granted_t granted;
 	struct dma_fence *fence;
+	struct dma_fence **in_fences;
+	unsigned int in_fence_count;
+	bool explicit;
 	unsigned long flags;
 	struct dsync_gate *gate;
 	struct work_struct grant_work;
@@ -129,6 +135,7 @@ struct file *dsync_sync_file_create(const char *name, unsigned int flags);
 
 /* job.c */
 void dsync_job_init(struct dmabuf_sync *sync);
+void dsync_job_fini(struct dmabuf_sync *sync);
 void dsync_job_granted(struct dsync_request *request);
 int dsync_job_state(struct dmabuf_sync *sync);
 

@@ -145,6 +145,8 @@ int dmabuf_sync_unlock(struct dmabuf_sync *sync);
 int dmabuf_sync_single_lock(struct dma_buf *dmabuf, unsigned int type, bool wait);
 int dmabuf_sync_single_unlock(struct dma_buf *dmabuf);
 
+int dmabuf_sync_add_fence(struct dmabuf_sync *sync, struct dma_fence *fence);
+int dmabuf_sync_set_explicit(struct dmabuf_sync *sync, bool explicit);
 int dmabuf_sync_submit(struct dmabuf_sync *sync, dmabuf_sync_granted_t granted);
 void dmabuf_sync_running(struct dmabuf_sync *sync);
 void dmabuf_sync_done(struct dmabuf_sync *sync, int err);

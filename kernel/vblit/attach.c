@@ -2,9 +2,8 @@
 /*
  * vblit: dma-bufs as the device sees them.
  */
-#include <linux/dma-direct.h>
 #include <linux/dma-mapping.h>
-#include <linux/mm.h>
+#include <linux/scatterlist.h>
 #include <linux/slab.h>
 
 #include "vblit.h"
@@ -93,24 +92,17 @@ void vblit_detach(struct vblit_device *vdev, struct vblit_attachment *attachment
 	kfree(attachment);
 }
 
-/* The engine goes where the addresses lead: they have to be memory, and enough of it. */
 static int check_mapping(struct vblit_device *vdev, struct sg_table *sgt, size_t size)
 {
 	struct scatterlist *sg;
 	unsigned int i;
 	u64 length = 0;
 
-	for_each_sgtable_dma_sg(sgt, sg, i) {
-		phys_addr_t first = dma_to_phys(vdev->dev, sg_dma_address(sg));
-
-		if (!sg_dma_len(sg))
-			continue;
-		if (!pfn_valid(PHYS_PFN(first)) ||
-		    !pfn_valid(PHYS_PFN(first + sg_dma_len(sg) - 1)))
-			return -EFAULT;
+	for_each_sgtable_dma_sg(sgt, sg, i)
 		length += sg_dma_len(sg);
-	}
-	return length < size ? -EINVAL : 0;
+	if (length < size)
+		return -EINVAL;
+	return vdev->backend->check ? vdev->backend->check(vdev->dev, sgt) : 0;
 }
 
 /**
@@ -118,8 +110,8 @@ static int check_mapping(struct vblit_device *vdev, struct sg_table *sgt, size_t
  * @vdev: device
  * @attachment: attachment
  *
- * Returns: 0; -EFAULT it is not memory that the engine can reach; -EINVAL less
- * than the whole buffer; what the exporter says.
+ * Returns: 0; -EINVAL less than the whole buffer; what the backend and the
+ * exporter say.
  */
 int vblit_map(struct vblit_device *vdev, struct vblit_attachment *attachment)
 {
@@ -161,4 +153,39 @@ void vblit_unmap(struct vblit_attachment *attachment)
 		attachment->sgt = NULL;
 	}
 	mutex_unlock(&attachment->lock);
+}
+
+/**
+ * vblit_cursor_init - start at the beginning of a buffer
+ * @cursor: cursor
+ * @attachment: mapped buffer
+ */
+void vblit_cursor_init(struct vblit_cursor *cursor, struct vblit_attachment *attachment)
+{
+	cursor->sgt = attachment->sgt;
+	cursor->sg = attachment->sgt->sgl;
+	cursor->start = 0;
+}
+
+/**
+ * vblit_cursor_seek - the DMA address of a byte
+ * @cursor: cursor
+ * @offset: byte of the buffer
+ * @length: (in, out) bytes wanted; how many follow each other
+ *
+ * Returns: the address.
+ */
+dma_addr_t vblit_cursor_seek(struct vblit_cursor *cursor, u64 offset, size_t *length)
+{
+	if (offset < cursor->start) {
+		cursor->sg = cursor->sgt->sgl;
+		cursor->start = 0;
+	}
+	while (offset - cursor->start >= sg_dma_len(cursor->sg)) {
+		cursor->start += sg_dma_len(cursor->sg);
+		cursor->sg = sg_next(cursor->sg);
+	}
+	offset -= cursor->start;
+	*length = min_t(u64, *length, sg_dma_len(cursor->sg) - offset);
+	return sg_dma_address(cursor->sg) + offset;
 }

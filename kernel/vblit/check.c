@@ -112,8 +112,12 @@ static int check_blit(const struct vblit_op *op, u64 dst_size, u64 src_size, boo
 {
 	if (op->color || op->length)
 		return -EINVAL;
-	if (op->src.width != op->dst.width || op->src.height != op->dst.height ||
-	    op->src.bytes_per_pixel != op->dst.bytes_per_pixel)
+	if (op->src.bytes_per_pixel != op->dst.bytes_per_pixel)
+		return -EINVAL;
+	if (!(op->flags & VBLIT_OP_SCALE) &&
+	    (op->src.width != op->dst.width || op->src.height != op->dst.height))
+		return -EINVAL;
+	if ((op->flags & VBLIT_OP_BLEND) && op->dst.bytes_per_pixel != 4)
 		return -EINVAL;
 	if (check_rect(&op->src, src_size) || check_rect(&op->dst, dst_size))
 		return -EINVAL;
@@ -131,7 +135,7 @@ static int check_blit(const struct vblit_op *op, u64 dst_size, u64 src_size, boo
  */
 int vblit_check_op(const struct vblit_op *op, u64 dst_size, u64 src_size, bool same_buffer)
 {
-	if (op->flags)
+	if (op->flags & ~(op->op == VBLIT_OP_BLIT ? VBLIT_OP_SCALE | VBLIT_OP_BLEND : 0))
 		return -EINVAL;
 	switch (op->op) {
 	case VBLIT_OP_FILL:
@@ -160,4 +164,17 @@ void vblit_op_span(const struct vblit_op *op, const struct vblit_rect *rect, u64
 	} else {
 		rect_span(rect, start, end);
 	}
+}
+
+/**
+ * vblit_op_bytes - how much an operation writes
+ * @op: checked operation
+ *
+ * Returns: bytes.
+ */
+u64 vblit_op_bytes(const struct vblit_op *op)
+{
+	if (op->op == VBLIT_OP_COPY)
+		return op->length;
+	return (u64)op->dst.width * op->dst.height * op->dst.bytes_per_pixel;
 }

@@ -5,9 +5,12 @@
 #ifndef VBLIT_H
 #define VBLIT_H
 
+#include <linux/completion.h>
 #include <linux/device.h>
 #include <linux/dma-buf.h>
+#include <linux/kobject.h>
 #include <linux/list.h>
+#include <linux/miscdevice.h>
 #include <linux/mutex.h>
 #include <linux/spinlock.h>
 #include <linux/wait.h>
@@ -17,30 +20,113 @@
 
 #include "../compat.h"
 
+struct vblit_cursor;
+struct vblit_engine;
 struct vblit_job;
 
+/* Memory of its own that an engine works in. */
+#define VBLIT_SCRATCH	4096
+
+#define VBLIT_MAX_ENGINES	16
+
 /**
- * struct vblit_device - one engine
+ * struct vblit_backend - how the bytes are moved
+ * @name: of the device node
+ * @chunk: most bytes of one @copy; between two the engine looks at the clock
+ * @check: can the hardware reach this mapping? 0 or an error; may be NULL
+ * @copy: from one buffer to another
+ * @read: from a buffer to byte @at of the engine's scratch memory
+ * @write: from byte @at of the scratch memory to a buffer
+ *
+ * The last three return when the bytes have arrived: 0 or an error. They are
+ * called by the engine's thread, in the fence signalling path.
+ */
+struct vblit_backend {
+	const char *name;
+	size_t chunk;
+	int (*check)(struct device *dev, struct sg_table *sgt);
+	int (*copy)(struct vblit_engine *engine, struct vblit_cursor *dst, u64 to,
+		    struct vblit_cursor *src, u64 from, size_t length);
+	int (*read)(struct vblit_engine *engine, struct vblit_cursor *src, u64 from, size_t at,
+		    size_t length);
+	int (*write)(struct vblit_engine *engine, struct vblit_cursor *dst, u64 to, size_t at,
+		     size_t length);
+};
+
+/**
+ * struct vblit_device - a device node and its engines
+ * @node: in the list of all devices
  * @dev: does the DMA
+ * @backend: moves the bytes
+ * @priv: the backend's
+ * @misc: device node
  * @attach_lock: @attachments and their users
  * @attachments: one for each dma-buf that a job uses
  * @jobs_lock: vblit_job.node of all jobs
- * @engine_lock: @started, @running and vblit_job.stopped
- * @started: jobs whose turn it is, in order
- * @running: the one being executed
- * @engine_wait: the engine waits here for work, and others for the engine
- * @engine: thread that plays the hardware
+ * @engine_lock: @started, vblit_engine.job and vblit_job.stopped
+ * @started: jobs that wait for an engine, in order
+ * @engine_count: length of @engines
+ * @engines: the engines
  */
 struct vblit_device {
+	struct list_head node;
 	struct device *dev;
+	const struct vblit_backend *backend;
+	void *priv;
+	struct miscdevice misc;
 	struct mutex attach_lock;	/* see above */
 	struct list_head attachments;
 	struct mutex jobs_lock;		/* see above */
 	spinlock_t engine_lock;		/* see above */
 	struct list_head started;
-	struct vblit_job *running;
-	wait_queue_head_t engine_wait;
-	struct task_struct *engine;
+	unsigned int engine_count;
+	struct vblit_engine *engines[VBLIT_MAX_ENGINES];
+};
+
+/* vblit_engine.fault: what happens to the jobs that begin while it is set */
+enum vblit_fault {
+	VBLIT_FAULT_NONE,
+	VBLIT_FAULT_HANG,	/* nothing, until the watchdog stops them */
+	VBLIT_FAULT_ERROR,	/* they end with EIO and have written nothing */
+	VBLIT_FAULT_PARTIAL,	/* they end with EIO half-way */
+	VBLIT_FAULT_SPURIOUS,	/* interrupts come that nobody has asked for */
+	VBLIT_FAULT_COUNT,
+};
+
+/**
+ * struct vblit_engine - executes one job at a time
+ * @kobj: engineN of the device in sysfs
+ * @released: @kobj is gone
+ * @vdev: device
+ * @index: number in the device
+ * @job: what it executes, or is about to; under vblit_device.engine_lock
+ * @wait: the thread waits here for work, and others for the thread
+ * @thread: plays the hardware, or drives it
+ * @scratch: VBLIT_SCRATCH bytes
+ * @scratch_dma: their address for the device
+ * @finished: status register: @job is done; under vblit_device.engine_lock
+ * @status: status register: error of @job
+ * @spurious: interrupts that meant nothing
+ * @bytes_per_second: speed, 0 for as fast as it can
+ * @latency_us: time from the beginning of a job to its first byte
+ * @fault: enum vblit_fault
+ */
+struct vblit_engine {
+	struct kobject kobj;
+	struct completion released;
+	struct vblit_device *vdev;
+	unsigned int index;
+	struct vblit_job *job;
+	wait_queue_head_t wait;
+	struct task_struct *thread;
+	void *scratch;
+	dma_addr_t scratch_dma;
+	bool finished;
+	int status;
+	unsigned long spurious;
+	unsigned long bytes_per_second;
+	unsigned int latency_us;
+	unsigned int fault;
 };
 
 /**
@@ -64,6 +150,18 @@ struct vblit_attachment {
 };
 
 /**
+ * struct vblit_cursor - a position in the DMA addresses of a buffer
+ * @sgt: mapping
+ * @sg: segment that was used last
+ * @start: byte of the buffer at which @sg starts
+ */
+struct vblit_cursor {
+	struct sg_table *sgt;
+	struct scatterlist *sg;
+	u64 start;
+};
+
+/**
  * struct vblit_step - one operation, checked
  * @op: as user space gave it
  * @src: buffer it reads, NULL for a fill
@@ -79,6 +177,7 @@ struct vblit_step {
  * @sync: its buffers; our reference goes with @node
  * @node: in the list of the file that submitted it, as long as it can be cancelled
  * @engine_node: in vblit_device.started
+ * @engine: the one that has it; under vblit_device.engine_lock
  * @stopped: the engine must let go of it
  * @buffers: all attachments, each counted once
  * @buffer_count: length of @buffers
@@ -93,6 +192,7 @@ struct vblit_job {
 	struct dmabuf_sync *sync;
 	struct list_head node;
 	struct list_head engine_node;
+	struct vblit_engine *engine;
 	bool stopped;
 	struct vblit_attachment **buffers;
 	unsigned int buffer_count;
@@ -101,29 +201,58 @@ struct vblit_job {
 	struct vblit_step steps[];
 };
 
+/* device.c */
+struct vblit_device *vblit_device_add(struct device *dev, const struct vblit_backend *backend,
+				      unsigned int engines, void *priv);
+void vblit_device_remove(struct vblit_device *vdev);
+void vblit_for_each_engine(void (*func)(struct vblit_engine *engine));
+
+/* params.c */
+void vblit_params_apply(struct vblit_engine *engine);
+
+/* sysfs.c */
+int vblit_engine_show(struct vblit_engine *engine);
+void vblit_engine_hide(struct vblit_engine *engine);
+
 /* check.c */
 int vblit_check_op(const struct vblit_op *op, u64 dst_size, u64 src_size, bool same_buffer);
 void vblit_op_span(const struct vblit_op *op, const struct vblit_rect *rect, u64 *start, u64 *end);
+u64 vblit_op_bytes(const struct vblit_op *op);
 
 /* attach.c */
 struct vblit_attachment *vblit_attach(struct vblit_device *vdev, struct dma_buf *dmabuf);
 void vblit_detach(struct vblit_device *vdev, struct vblit_attachment *attachment);
 int vblit_map(struct vblit_device *vdev, struct vblit_attachment *attachment);
 void vblit_unmap(struct vblit_attachment *attachment);
+void vblit_cursor_init(struct vblit_cursor *cursor, struct vblit_attachment *attachment);
+dma_addr_t vblit_cursor_seek(struct vblit_cursor *cursor, u64 offset, size_t *length);
 
 /* coherency.c */
 void vblit_check_coherency(struct device *dev, const struct dma_buf *dmabuf,
 			   struct sg_table *sgt);
 
-/* job.c */
+/* submit.c */
 int vblit_submit(struct vblit_device *vdev, struct list_head *jobs,
 		 struct vblit_submit __user *user);
+
+/* job.c */
+struct dmabuf_sync *vblit_job_sync(struct vblit_job *job);
+bool vblit_job_leave_list(struct vblit_job *job);
+void vblit_job_granted(struct dmabuf_sync *sync, void *priv, int err);
+void vblit_job_free(struct vblit_job *job);
 void vblit_cancel_all(struct vblit_device *vdev, struct list_head *jobs);
 
 /* engine.c */
-int vblit_engine_start(struct vblit_device *vdev);
-void vblit_engine_stop(struct vblit_device *vdev);
+struct vblit_engine *vblit_engine_start(struct vblit_device *vdev, unsigned int index);
+void vblit_engine_stop(struct vblit_engine *engine);
 void vblit_engine_run(struct vblit_job *job);
 void vblit_engine_drop(struct vblit_job *job);
+void vblit_engine_interrupt(struct vblit_engine *engine);
+
+/* run.c */
+bool vblit_run(struct vblit_engine *engine, struct vblit_job *job, int *err);
+
+/* soft.c */
+extern const struct vblit_backend vblit_soft;
 
 #endif /* VBLIT_H */

@@ -64,7 +64,13 @@ class _Lib:
     VBLIT_OP_FILL: int
     VBLIT_OP_COPY: int
     VBLIT_OP_BLIT: int
+    VBLIT_CAP_SCALE: int
+    VBLIT_CAP_BLEND: int
+    VBLIT_OP_SCALE: int
+    VBLIT_OP_BLEND: int
+    VBLIT_MAX_IN_FENCES: int
     VBLIT_SUBMIT_NO_WAIT: int
+    VBLIT_SUBMIT_NO_IMPLICIT: int
     VBLIT_IOC_MAGIC: int
     VBLIT_IOC_QUERY: int
     VBLIT_IOC_SUBMIT: int

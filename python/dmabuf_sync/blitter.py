@@ -20,9 +20,11 @@ class BlitterInfo:
 
     abi_version: int
     capabilities: int
-    """Bit n: operation n (VBLIT_OP_*) is there."""
+    """Bit n: operation n (VBLIT_OP_*) is there; VBLIT_CAP_*."""
     max_ops: int
     """Most operations in one job."""
+    engines: int
+    """Jobs on different buffers that can run at once."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,15 @@ class Copy:
 
 @dataclass(frozen=True)
 class Blit:
-    """Copy a rectangle to one of the same size."""
+    """Copy a rectangle to one of the same size and depth, or transform it on the way."""
 
     src: FileLike
     src_rect: Rect
     dst_rect: Rect
+    scale: bool = False
+    """The sizes may differ: dst column c shows src column c * src width // dst width; so for rows."""
+    blend: bool = False
+    """Source over destination: 4 bytes per pixel, the last is alpha, colour is premultiplied."""
 
 
 Operation: TypeAlias = Fill | Copy | Blit
@@ -95,7 +101,10 @@ class Blitter(Handle):
         query = ffi.new("struct vblit_query *")
         ioctl(self, lib.VBLIT_IOC_QUERY, query, "query /dev/vblit")
         return BlitterInfo(
-            abi_version=query.abi_version, capabilities=query.capabilities, max_ops=query.max_ops
+            abi_version=query.abi_version,
+            capabilities=query.capabilities,
+            max_ops=query.max_ops,
+            engines=query.engines,
         )
 
     def fill(
@@ -134,13 +143,28 @@ class Blitter(Handle):
         src_rect: Rect,
         dst_rect: Rect | None = None,
         *,
+        scale: bool = False,
+        blend: bool = False,
         wait: bool = True,
     ) -> Job:
-        """Copy a rectangle, by default to the same place in `dst`."""
-        return self.submit(dst, [Blit(src, src_rect, dst_rect or src_rect)], wait=wait)
+        """Copy a rectangle, by default to the same place in `dst`; see Blit."""
+        blit = Blit(src, src_rect, dst_rect or src_rect, scale=scale, blend=blend)
+        return self.submit(dst, [blit], wait=wait)
 
-    def submit(self, dst: FileLike, operations: Sequence[Operation], *, wait: bool = True) -> Job:
-        """Queue one job that does all `operations` on `dst`, in their order."""
+    def submit(
+        self,
+        dst: FileLike,
+        operations: Sequence[Operation],
+        *,
+        in_fences: Sequence[FileLike] = (),
+        implicit: bool = True,
+        wait: bool = True,
+    ) -> Job:
+        """Queue one job that does all `operations` on `dst`, in their order.
+
+        It runs after `in_fences`, sync files. Without `implicit`, fences that other drivers left on
+        the buffers are not waited for; jobs and CPU locks are.
+        """
         ops = ffi.new("struct vblit_op[]", len(operations))
         for op, operation in zip(ops, operations, strict=True):
             _encode(op, operation)
@@ -148,6 +172,10 @@ class Blitter(Handle):
         data.ops = int(ffi.cast("uintptr_t", ops))
         data.num_ops = len(operations)
         data.flags = 0 if wait else lib.VBLIT_SUBMIT_NO_WAIT
+        data.flags |= 0 if implicit else lib.VBLIT_SUBMIT_NO_IMPLICIT
+        fences = ffi.new("int32_t[]", [descriptor(fence) for fence in in_fences])
+        data.in_fences = int(ffi.cast("uintptr_t", fences))
+        data.num_in_fences = len(fences)
         data.dst_fd = descriptor(dst)
         ioctl(self, lib.VBLIT_IOC_SUBMIT, data, f"submit a job on fd {data.dst_fd}")
         return Job(data.job_fd)
@@ -166,8 +194,9 @@ def _encode(op: Any, operation: Operation) -> None:
             op.length = unsigned(length, 64, "length")
             op.src.offset = unsigned(src_offset, 64, "src_offset")
             op.dst.offset = unsigned(dst_offset, 64, "dst_offset")
-        case Blit(src, src_rect, dst_rect):
+        case Blit(src, src_rect, dst_rect, scale, blend):
             op.op = lib.VBLIT_OP_BLIT
+            op.flags = (lib.VBLIT_OP_SCALE if scale else 0) | (lib.VBLIT_OP_BLEND if blend else 0)
             op.src_fd = descriptor(src)
             _encode_rect(op.src, src_rect)
             _encode_rect(op.dst, dst_rect)

@@ -65,8 +65,26 @@ def apply(operation: Operation, contents: dict[int, Bytes], dst: int) -> None:
         case Copy(DmaBuf() as src, length, src_offset, dst_offset):
             part = contents[src.fileno()][src_offset : src_offset + length]
             contents[dst][dst_offset : dst_offset + length] = part
-        case Blit(DmaBuf() as src, src_rect, dst_rect):
-            contents[dst][rows(dst_rect)] = contents[src.fileno()][rows(src_rect)]
+        case Blit(DmaBuf() as src, src_rect, dst_rect, _, blend):
+            pixels = contents[src.fileno()][nearest(src_rect, dst_rect)]
+            if blend:
+                pixels = over(pixels, contents[dst][rows(dst_rect)])
+            contents[dst][rows(dst_rect)] = pixels
+
+
+def nearest(src: Rect, dst: Rect) -> np.ndarray[Any, Any]:
+    """For each byte of `dst`, as rows() has them, the byte of `src` that it shows."""
+    row = np.arange(dst.height) * src.height // dst.height
+    column = np.arange(dst.width) * src.width // dst.width
+    pixels = rows(src)[row].reshape(dst.height, src.width, src.bytes_per_pixel)
+    return pixels[:, column].reshape(dst.height, -1)
+
+
+def over(src: Bytes, dst: Bytes) -> Bytes:
+    """Source over destination; premultiplied, alpha is the last of four bytes."""
+    alpha = np.repeat(src.reshape(src.shape[0], -1, 4)[:, :, 3], 4, axis=1).astype(int)
+    mixed = src + np.rint(dst * (255 - alpha) / 255).astype(int)
+    return np.minimum(mixed, 255).astype(np.uint8)
 
 
 def submit(blitter: Blitter, ops: list[dict[str, int]], /, **fields: int) -> int:

@@ -82,6 +82,54 @@ def test_blit_rectangle(blitter: Blitter, pair: tuple[DmaBuf, DmaBuf], bpp: int)
     assert np.array_equal(read(dst), expected)
 
 
+@pytest.mark.parametrize("bpp", [1, 2, 3, 4])
+@pytest.mark.parametrize("size", [(30, 20), (90, 61), (60, 7), (1, 1)])
+def test_scale(blitter: Blitter, make: Make, bpp: int, size: tuple[int, int]) -> None:
+    src, dst = make(2)
+    contents = {src.fileno(): noise(14), dst.fileno(): noise(15)}
+    for buffer in (src, dst):
+        write(buffer, contents[buffer.fileno()])
+    source = Rect(3, 4, 60, 40, pitch=317, bytes_per_pixel=bpp, offset=5)
+    target = Rect(2, 1, *size, pitch=411, bytes_per_pixel=bpp, offset=999)
+    blitter.blit(src, dst, source, target, scale=True).wait(PATIENCE)
+    apply(Blit(src, source, target, scale=True), contents, dst.fileno())
+    assert np.array_equal(read(dst), contents[dst.fileno()])
+
+
+def test_scale_a_wide_row(blitter: Blitter, make: Make) -> None:
+    """Much wider than what the engine takes at once, both ways."""
+    src, dst = make(2)
+    contents = {src.fileno(): noise(16), dst.fileno(): noise(17)}
+    for buffer in (src, dst):
+        write(buffer, contents[buffer.fileno()])
+    wide = Rect(0, 0, SIZE // 4, 1, pitch=SIZE)
+    for source, target in (
+        (wide, Rect(0, 0, 7, 3, pitch=64)),
+        (Rect(0, 0, 5, 1, pitch=64), Rect(0, 0, SIZE // 8, 2, pitch=SIZE // 2)),
+    ):
+        blitter.blit(src, dst, source, target, scale=True).wait(PATIENCE)
+        apply(Blit(src, source, target, scale=True), contents, dst.fileno())
+        assert np.array_equal(read(dst), contents[dst.fileno()])
+
+
+def test_blend_of_every_alpha(blitter: Blitter, make: Make) -> None:
+    """256 levels of alpha over 256 levels of grey, and colours that overflow."""
+    src, dst = make(2)
+    level = np.arange(256, dtype=np.uint8)
+    over = np.zeros((64, 256, 4), np.uint8)
+    over[..., 3] = level
+    over[..., :3] = noise(18, 64 * 256 * 3).reshape(64, 256, 3)
+    over[:32, :, :3] //= 4
+    below = noise(19)
+    write(src, over.reshape(-1))
+    write(dst, below)
+    rect = Rect(0, 0, 256, 64, pitch=1024)
+    blitter.blit(src, dst, rect, blend=True).wait(PATIENCE)
+    contents = {src.fileno(): over.reshape(-1), dst.fileno(): below}
+    apply(Blit(src, rect, rect, blend=True), contents, dst.fileno())
+    assert np.array_equal(read(dst), contents[dst.fileno()])
+
+
 def test_one_row_of_many_pages(blitter: Blitter, dst: DmaBuf) -> None:
     """A pixel of three bytes crosses pages in every way."""
     rect = Rect(0, 0, (SIZE - 1) // 3, 1, pitch=SIZE, bytes_per_pixel=3, offset=1)
@@ -109,7 +157,7 @@ def _random_operation(rng: np.random.Generator, buffers: list[DmaBuf], size: int
     rng.shuffle(halves)
     src_part, dst_part = halves if src is buffers[0] else [(0, size), (0, size)]
     width, height, bpp = (int(rng.integers(1, limit)) for limit in (61, 41, 5))
-    match int(rng.integers(0, 3)):
+    match int(rng.integers(0, 4)):
         case 0:
             rect = _random_rect(rng, 0, size, width, height, bpp)
             return Fill(rect, int(rng.integers(0, 1 << 32)))
@@ -118,10 +166,17 @@ def _random_operation(rng: np.random.Generator, buffers: list[DmaBuf], size: int
             src_offset = int(rng.integers(src_part[0], src_part[1] - length + 1))
             dst_offset = int(rng.integers(dst_part[0], dst_part[1] - length + 1))
             return Copy(src, length, src_offset, dst_offset)
-        case _:
+        case 2:
             source = _random_rect(rng, *src_part, width, height, bpp)
             target = _random_rect(rng, *dst_part, width, height, bpp)
             return Blit(src, source, target)
+        case _:
+            blend = bool(rng.integers(0, 2))
+            bpp = 4 if blend else bpp
+            source = _random_rect(rng, *src_part, width, height, bpp)
+            other_width, other_height = (int(rng.integers(1, limit)) for limit in (61, 41))
+            target = _random_rect(rng, *dst_part, other_width, other_height, bpp)
+            return Blit(src, source, target, scale=True, blend=blend)
 
 
 @pytest.mark.parametrize(

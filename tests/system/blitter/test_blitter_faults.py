@@ -157,7 +157,8 @@ def test_watchdog_beside_the_end_of_a_job(
     ("name", "value"),
     [
         ("fault", "-1"),
-        ("fault", "3"),
+        ("fault", "5"),
+        ("latency_us", "-1"),
         ("fault", "x"),
         ("fault", ""),
         ("fault", str(1 << 32)),

@@ -56,7 +56,8 @@ def _refused(blitter: Blitter, ops: list[dict[str, int]], number: int, /, **fiel
     [
         {"op": 3},
         {"op": BIG},
-        {"flags": 1},
+        {"flags": lib.VBLIT_OP_SCALE},
+        {"flags": lib.VBLIT_OP_BLEND},
         {"flags": 1 << 31},
         {"dst__width": 0},
         {"dst__height": 0},
@@ -127,6 +128,16 @@ def test_bad_copy(
         ({"dst__offset": SIZE - 511}, errno.EINVAL),
         ({"src__y": BIG, "src__pitch": BIG}, errno.EINVAL),
         ({"src_fd": -1}, errno.EBADF),
+        ({"flags": 4}, errno.EINVAL),
+        ({"flags": 1 << 31}, errno.EINVAL),
+        ({"flags": lib.VBLIT_OP_SCALE, "dst__width": 17}, errno.EINVAL),
+        ({"flags": lib.VBLIT_OP_SCALE, "dst__width": 0}, errno.EINVAL),
+        ({"flags": lib.VBLIT_OP_SCALE, "dst__bytes_per_pixel": 2}, errno.EINVAL),
+        ({"flags": lib.VBLIT_OP_BLEND, "dst__width": 15}, errno.EINVAL),
+        (
+            {"flags": lib.VBLIT_OP_BLEND, "src__bytes_per_pixel": 2, "dst__bytes_per_pixel": 2},
+            errno.EINVAL,
+        ),
     ],
 )
 def test_bad_blit(
@@ -217,7 +228,7 @@ def test_bad_submit(blitter: Blitter, buf: int) -> None:
     _refused(blitter, [GOOD] * 257, errno.EMSGSIZE, dst_fd=buf)
     _refused(blitter, [GOOD], errno.EMSGSIZE, dst_fd=buf, num_ops=BIG)
     assert submit(blitter, [GOOD] * 256, dst_fd=buf) == 0
-    for bit in range(1, 32):
+    for bit in range(2, 32):
         _refused(blitter, [GOOD], errno.EINVAL, dst_fd=buf, flags=1 << bit)
     for fd in (-1, 999999):
         _refused(blitter, [GOOD], errno.EBADF, dst_fd=fd)
@@ -306,8 +317,9 @@ def test_query(blitter: Blitter) -> None:
     info = blitter.info()
     assert info.abi_version == lib.VBLIT_ABI_VERSION
     assert info.max_ops == lib.VBLIT_MAX_OPS
-    assert info.capabilities == 0b111
-    for bit in (0, 63):
+    assert info.capabilities == 0b111 | lib.VBLIT_CAP_SCALE | lib.VBLIT_CAP_BLEND
+    assert info.engines == 1
+    for bit in (0, 31):
         query = ffi.new("struct vblit_query *")
         query.pad = 1 << bit
         assert lib.uapi_ioctl(blitter.fileno(), lib.VBLIT_IOC_QUERY, query) == -errno.EINVAL

@@ -4,73 +4,61 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
 from actors import until
 from blits import PATIENCE, SIZE, read
 from locks import WRITE, lock, unlock
+from reload import insmod, rmmod
 
 from dmabuf_sync import Blitter
 
 SetParameter = Callable[[str, int], None]
 
 
-def _rmmod() -> str:
-    """What rmmod says, empty for success."""
-    command = ["rmmod", "vblit"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stderr
-
-
-def _insmod(*parameters: str) -> str:
-    path = os.path.join(os.environ["DMABUF_SYNC_MODULES"], "vblit", "vblit.ko")
-    command = ["insmod", path, *parameters]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stderr
-
-
 @pytest.fixture(autouse=True)
 def _loaded_again() -> Iterator[None]:
     yield
     if not os.path.exists("/sys/module/vblit"):
-        assert _insmod() == ""
+        assert insmod() == ""
 
 
 def test_unload_and_load(buf: int) -> None:
     for _ in range(2):
-        assert _rmmod() == ""
+        assert rmmod() == ""
         assert not os.path.exists("/dev/vblit")
-        assert _insmod() == ""
+        assert insmod() == ""
         with Blitter() as blitter:
-            assert "in use" in _rmmod()
+            assert "in use" in rmmod()
             blitter.fill(buf, 0x11111111).wait(PATIENCE)
-        until(lambda: not _rmmod(), "unloading")
-        assert _insmod() == ""
+        until(lambda: not rmmod(), "unloading")
+        assert insmod() == ""
 
 
 def test_running_job_outlives_the_file(buf: int, set_vblit: SetParameter) -> None:
     set_vblit("bytes_per_second", SIZE)
     with Blitter() as blitter:
         job = blitter.fill(buf, 0x22222222)
-    assert "in use" in _rmmod()
+    assert "in use" in rmmod()
     assert not job.done
     set_vblit("bytes_per_second", 0)
     job.wait(PATIENCE)
-    until(lambda: not _rmmod(), "unloading")
+    until(lambda: not rmmod(), "unloading")
     # The job and its fence can still be asked.
     assert job.status == 0
     with job.sync_file() as sync_file:
         assert sync_file.info().status == 1
     assert (read(buf) == 0x22).all()
-    assert _insmod() == ""
+    assert insmod() == ""
 
 
 def test_job_that_was_taken_back_is_no_use(buf: int) -> None:
     lock(buf, WRITE)
     with Blitter() as blitter:
         job = blitter.fill(buf, 1, wait=False)
-        assert "in use" in _rmmod()
-    until(lambda: not _rmmod(), "unloading")
+        assert "in use" in rmmod()
+    until(lambda: not rmmod(), "unloading")
     assert job.done
     unlock(buf)
 
@@ -82,13 +70,13 @@ def test_unload_as_soon_as_jobs_end(bufs: Callable[[int], list[int]]) -> None:
         with Blitter() as blitter:
             for fd in buffers * 4:
                 blitter.fill(fd, 1, wait=False).close()
-        until(lambda: not _rmmod(), "unloading")
-        assert _insmod() == ""
+        until(lambda: not rmmod(), "unloading")
+        assert insmod() == ""
 
 
-@pytest.mark.parametrize("parameter", ["fault=3", "fault=-1", "bytes_per_second=-1"])
+@pytest.mark.parametrize("parameter", ["fault=5", "fault=-1", "bytes_per_second=-1", "engines=0", "engines=17"])
 def test_load_with_bad_parameters(parameter: str) -> None:
-    assert _rmmod() == ""
-    assert "Invalid" in _insmod(parameter)
+    assert rmmod() == ""
+    assert "Invalid" in insmod(parameter)
     assert not os.path.exists("/sys/module/vblit")
     assert not os.path.exists("/dev/vblit")

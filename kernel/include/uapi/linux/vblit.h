@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
 /*
- * vblit: a virtual 2D DMA engine, /dev/vblit.
+ * vblit: 2D DMA engines: /dev/vblit, played by the CPU.
  *
  * A job is a list of operations on one destination and any number of sources,
  * which can be dma-bufs of any exporter. It runs after every CPU lock and
@@ -20,30 +20,49 @@
 #define VBLIT_ABI_VERSION	1
 
 #define VBLIT_MAX_OPS		256	/* in one job */
+#define VBLIT_MAX_IN_FENCES	64	/* in one job */
 
 /**
  * struct vblit_query - version, capabilities and limits
  * @abi_version: (out) VBLIT_ABI_VERSION of the module
  * @max_ops: (out) most operations in one job
- * @capabilities: (out) bit n: operation n (VBLIT_OP_*) is there
+ * @capabilities: (out) bit n: operation n (VBLIT_OP_*) is there; VBLIT_CAP_*
+ * @engines: (out) jobs on different buffers that can run at once
  * @pad: (in) must be zero
  */
 struct vblit_query {
 	__u32 abi_version;
 	__u32 max_ops;
 	__u64 capabilities;
-	__u64 pad;
+	__u32 engines;
+	__u32 pad;
 };
+
+#define VBLIT_CAP_SCALE	(1 << 8)	/* VBLIT_OP_SCALE */
+#define VBLIT_CAP_BLEND	(1 << 9)	/* VBLIT_OP_BLEND */
 
 #define VBLIT_OP_FILL	0	/* dst rectangle = color */
 #define VBLIT_OP_COPY	1	/* length bytes from src.offset to dst.offset */
-#define VBLIT_OP_BLIT	2	/* src rectangle to dst rectangle of the same size */
+#define VBLIT_OP_BLIT	2	/* src rectangle to dst rectangle of the same size and depth */
+
+/* vblit_op.flags, BLIT only */
+/*
+ * The sizes may differ: column c of dst is column c * src.width / dst.width of
+ * src, rounded down, and so for the rows.
+ */
+#define VBLIT_OP_SCALE	(1 << 0)
+/*
+ * Source over destination. Pixels have four bytes, the last is alpha, and colour
+ * is premultiplied (DRM_FORMAT_ARGB8888): each byte becomes
+ * min(255, src + dst * (255 - alpha) / 255), the quotient rounded to nearest.
+ */
+#define VBLIT_OP_BLEND	(1 << 1)
 
 /**
  * struct vblit_rect - a rectangle of pixels in a buffer
  * @offset: byte of the buffer at which row 0 of the picture starts
  * @pitch: bytes from one row to the next, at least (@x + @width) pixels
- * @bytes_per_pixel: 1, 2, 3 or 4
+ * @bytes_per_pixel: 1, 2, 3 or 4; what they mean does not matter
  * @x: left column, in pixels
  * @y: top row
  * @width: columns, not zero
@@ -62,7 +81,7 @@ struct vblit_rect {
 /**
  * struct vblit_op - one operation
  * @op: VBLIT_OP_*
- * @flags: must be zero
+ * @flags: VBLIT_OP_SCALE, VBLIT_OP_BLEND
  * @src_fd: dma-buf that is read (COPY, BLIT), -1 for FILL
  * @color: FILL: pixel value, its low bytes_per_pixel bytes, little endian; else zero
  * @length: COPY: bytes, not zero; else zero. COPY uses src.offset and
@@ -82,6 +101,11 @@ struct vblit_op {
 
 /* Return once the job is queued; without it, once it is granted. */
 #define VBLIT_SUBMIT_NO_WAIT	(1 << 0)
+/*
+ * Do not wait for the fences that other drivers have left on the buffers: explicit
+ * synchronisation. Jobs and CPU locks are waited for as ever.
+ */
+#define VBLIT_SUBMIT_NO_IMPLICIT	(1 << 1)
 
 /**
  * struct vblit_submit - hand a job to the engine
@@ -90,11 +114,18 @@ struct vblit_op {
  * @flags: (in) VBLIT_SUBMIT_*
  * @dst_fd: (in) dma-buf that all operations write
  * @job_fd: (out) job fd, see struct dmabuf_sync_job_info in linux/dmabuf_sync.h
+ * @in_fences: (in) address of @num_in_fences __s32: sync_files that the job
+ *	waits for before it runs, not before it is granted
+ * @num_in_fences: (in) up to VBLIT_MAX_IN_FENCES
+ * @pad: (in) must be zero
+ *
+ * The out-fence of a job is the sync_file that its job fd gives once it is
+ * granted.
  *
  * Everything is checked before anything is queued. Errors: EBADF an fd is
  * not open, or @dst_fd cannot be written; EINVAL an fd is not a dma-buf, bad
- * operation or rectangle, out of bounds, source and destination overlap;
- * EMSGSIZE too many operations; EMFILE, ENFILE too many open files; EINTR
+ * operation or rectangle, out of bounds, source and destination overlap, an
+ * in-fence is no sync_file; EMSGSIZE too many operations or in-fences; EMFILE, ENFILE too many open files; EINTR
  * (waiting to be granted: the job was taken back); ENOMEM; what an exporter
  * says to attach. Rectangles of the same buffer with different pitches overlap
  * if the bytes from their first to their last pixel do.
@@ -105,6 +136,9 @@ struct vblit_submit {
 	__u32 flags;
 	__s32 dst_fd;
 	__s32 job_fd;
+	__u64 in_fences;
+	__u32 num_in_fences;
+	__u32 pad;
 };
 
 /* 0xA8 is shared by the three drivers: dmabuf_sync 00-2f, vdmabuf 40-4f, vblit 60-6f. */

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * vblit: VBLIT_IOC_SUBMIT.
+ */
+#include <linux/dma-fence.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/mm.h>
+#include <linux/slab.h>
+#include <linux/sync_file.h>
+#include <linux/uaccess.h>
+
+#include "vblit.h"
+
+/* The attachment of a buffer, counted once for the job; EBADF, EINVAL, what the exporter says. */
+static struct vblit_attachment *job_buffer(struct vblit_job *job, int fd, fmode_t mode)
+{
+	struct vblit_attachment *attachment;
+	struct dma_buf *dmabuf;
+	unsigned int i;
+
+	dmabuf = dma_buf_get(fd);
+	if (IS_ERR(dmabuf))
+		return ERR_CAST(dmabuf);
+	if (!(dmabuf->file->f_mode & mode)) {
+		attachment = ERR_PTR(-EBADF);
+		goto put;
+	}
+	for (i = 0; i < job->buffer_count; i++) {
+		attachment = job->buffers[i];
+		if (attachment->dmabuf == dmabuf)
+			goto put;
+	}
+	attachment = vblit_attach(job->vdev, dmabuf);
+	if (!IS_ERR(attachment))
+		job->buffers[job->buffer_count++] = attachment;
+put:
+	dma_buf_put(dmabuf);
+	return attachment;
+}
+
+/* job->dst is set, and job->steps[].op is as user space gave it. */
+static int check_steps(struct vblit_job *job)
+{
+	u64 dst_size = job->dst->dmabuf->size;
+	unsigned int i;
+	int err;
+
+	for (i = 0; i < job->step_count; i++) {
+		struct vblit_step *step = &job->steps[i];
+
+		if (step->op.op == VBLIT_OP_COPY || step->op.op == VBLIT_OP_BLIT) {
+			step->src = job_buffer(job, step->op.src_fd, FMODE_READ);
+			if (IS_ERR(step->src))
+				return PTR_ERR(step->src);
+		}
+		err = vblit_check_op(&step->op, dst_size,
+				     step->src ? step->src->dmabuf->size : 0,
+				     step->src == job->dst);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static struct vblit_job *make_job(struct vblit_device *vdev, const struct vblit_submit *submit)
+{
+	const struct vblit_op __user *ops = u64_to_user_ptr(submit->ops);
+	struct vblit_job *job;
+	unsigned int i;
+	int err;
+
+	job = kvzalloc(struct_size(job, steps, submit->num_ops), GFP_KERNEL_ACCOUNT);
+	if (!job)
+		return ERR_PTR(-ENOMEM);
+	job->vdev = vdev;
+	INIT_LIST_HEAD(&job->node);
+	INIT_LIST_HEAD(&job->engine_node);
+	job->step_count = submit->num_ops;
+	err = -ENOMEM;
+	job->buffers = kvcalloc(submit->num_ops + 1, sizeof(*job->buffers), GFP_KERNEL_ACCOUNT);
+	if (!job->buffers)
+		goto free;
+	err = -EFAULT;
+	for (i = 0; i < job->step_count; i++)
+		if (copy_from_user(&job->steps[i].op, &ops[i], sizeof(ops[i])))
+			goto free;
+
+	job->dst = job_buffer(job, submit->dst_fd, FMODE_WRITE);
+	err = PTR_ERR_OR_ZERO(job->dst);
+	if (!err)
+		err = check_steps(job);
+	if (err)
+		goto free;
+	return job;
+
+free:
+	vblit_job_free(job);
+	return ERR_PTR(err);
+}
+
+static int set_fences(struct dmabuf_sync *sync, const struct vblit_submit *submit)
+{
+	const __s32 __user *fds = u64_to_user_ptr(submit->in_fences);
+	struct dma_fence *fence;
+	unsigned int i;
+	__s32 fd;
+	int err;
+
+	for (i = 0; i < submit->num_in_fences; i++) {
+		if (get_user(fd, &fds[i]))
+			return -EFAULT;
+		fence = sync_file_get_fence(fd);
+		if (!fence)
+			return -EINVAL;
+		err = dmabuf_sync_add_fence(sync, fence);
+		dma_fence_put(fence);
+		if (err)
+			return err;
+	}
+	return dmabuf_sync_set_explicit(sync, submit->flags & VBLIT_SUBMIT_NO_IMPLICIT);
+}
+
+static int wait_granted(struct dmabuf_sync *sync)
+{
+	int err = dmabuf_sync_wait_granted(sync);
+
+	/* Granted at the last moment: then the signal can wait until the fence is there. */
+	if (err == -ERESTARTSYS && dmabuf_sync_cancel(sync) == -EBUSY) {
+		err = dmabuf_sync_wait_granted_killable(sync);
+		/* Who is killed has no more use for an answer; the job goes on. */
+		if (err == -ERESTARTSYS)
+			err = 0;
+	}
+	return err;
+}
+
+/**
+ * vblit_submit - VBLIT_IOC_SUBMIT
+ * @vdev: device
+ * @jobs: list of the file
+ * @user: argument
+ *
+ * Returns: 0 or one of the errors of struct vblit_submit.
+ */
+int vblit_submit(struct vblit_device *vdev, struct list_head *jobs,
+		 struct vblit_submit __user *user)
+{
+	struct vblit_submit submit;
+	struct dmabuf_sync *sync;
+	struct vblit_job *job;
+	struct file *file;
+	int fd, err;
+
+	if (copy_from_user(&submit, user, sizeof(submit)))
+		return -EFAULT;
+	if ((submit.flags & ~(VBLIT_SUBMIT_NO_WAIT | VBLIT_SUBMIT_NO_IMPLICIT)) ||
+	    submit.pad || !submit.num_ops)
+		return -EINVAL;
+	if (submit.num_ops > VBLIT_MAX_OPS || submit.num_in_fences > VBLIT_MAX_IN_FENCES)
+		return -EMSGSIZE;
+	job = make_job(vdev, &submit);
+	if (IS_ERR(job))
+		return PTR_ERR(job);
+	sync = vblit_job_sync(job);
+	if (IS_ERR(sync))
+		return PTR_ERR(sync);
+
+	err = set_fences(sync, &submit);
+	if (err)
+		goto fini_sync;
+	fd = get_unused_fd_flags(O_CLOEXEC);
+	if (fd < 0) {
+		err = fd;
+		goto fini_sync;
+	}
+	file = dmabuf_sync_job_file(sync);
+	if (IS_ERR(file)) {
+		err = PTR_ERR(file);
+		goto put_fd;
+	}
+	/* Before it is submitted: a bad pointer must not leave a job running. */
+	err = -EFAULT;
+	if (put_user(fd, &user->job_fd))
+		goto put_file;
+
+	mutex_lock(&vdev->jobs_lock);
+	list_add_tail(&job->node, jobs);
+	mutex_unlock(&vdev->jobs_lock);
+	/* The list has the reference now; this one keeps the object for us. */
+	dmabuf_sync_hold(sync);
+	err = dmabuf_sync_submit(sync, vblit_job_granted);
+	if (!err && !(submit.flags & VBLIT_SUBMIT_NO_WAIT))
+		err = wait_granted(sync);
+	if (err) {
+		if (vblit_job_leave_list(job))
+			dmabuf_sync_fini(sync);
+		goto drop_sync;
+	}
+	dmabuf_sync_fini(sync);
+	fd_install(fd, file);
+	return 0;
+
+drop_sync:
+	dmabuf_sync_fini(sync);
+	fput(file);
+	put_unused_fd(fd);
+	return err;
+
+put_file:
+	fput(file);
+put_fd:
+	put_unused_fd(fd);
+fini_sync:
+	dmabuf_sync_fini(sync);
+	return err;
+}

@@ -20,6 +20,7 @@
  * engine.c	engines, and which job gets which
  * run.c	an engine executes a job
  * soft.c	backend: the CPU plays the hardware
+ * edu.c	backend: QEMU's PCI device edu, /dev/vblit-edu
  * params.c, sysfs.c	speed, latency and faults
  *
  * Lock order: devices_lock; vblit_device.attach_lock or vblit_attachment.lock,
@@ -87,8 +88,13 @@ static int __init vblit_init(void)
 	err = -ENODEV;
 	if (!soft_device)
 		goto unregister_device;
+	err = vblit_edu_init();
+	if (err)
+		goto remove_device;
 	return 0;
 
+remove_device:
+	vblit_device_remove(soft_device);
 unregister_device:
 	platform_device_unregister(platform_device);
 unregister_driver:
@@ -98,6 +104,7 @@ unregister_driver:
 
 static void __exit vblit_exit(void)
 {
+	vblit_edu_exit();
 	vblit_device_remove(soft_device);
 	platform_device_unregister(platform_device);
 	platform_driver_unregister(&vblit_driver);

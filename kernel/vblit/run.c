@@ -86,6 +86,8 @@ static bool pace(struct run *run)
 	}
 	/* At a low speed a hundred looks a second, so that a new one counts soon. */
 	run->chunk = speed ? clamp_t(u64, speed / 100, 1, MAX_CHUNK) : MAX_CHUNK;
+	/* A piece of a slow backend takes long enough. */
+	run->chunk = min_t(u64, run->chunk, run->engine->vdev->backend->chunk);
 	return !stopped(run->job);
 }
 

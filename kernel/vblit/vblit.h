@@ -255,4 +255,19 @@ bool vblit_run(struct vblit_engine *engine, struct vblit_job *job, int *err);
 /* soft.c */
 extern const struct vblit_backend vblit_soft;
 
+/* edu.c */
+#if defined(CONFIG_PCI_MSI) && defined(CONFIG_64BIT)
+int vblit_edu_init(void);
+void vblit_edu_exit(void);
+#else
+static inline int vblit_edu_init(void)
+{
+	return 0;
+}
+
+static inline void vblit_edu_exit(void)
+{
+}
+#endif
+
 #endif /* VBLIT_H */

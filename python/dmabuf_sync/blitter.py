@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Blitter: the virtual 2D DMA engine /dev/vblit of the kernel module vblit."""
+"""Blitter: the 2D DMA engines of the kernel module vblit."""
 
 from __future__ import annotations
 
@@ -92,14 +92,16 @@ class Blitter(Handle):
     """
 
     PATH = "/dev/vblit"
+    EDU = "/dev/vblit-edu"
+    """QEMU's PCI device edu: slow (0.1 s for each 1 KiB or row), but real DMA."""
 
-    def __init__(self) -> None:
-        super().__init__(open_device(self.PATH, "the kernel module vblit"))
+    def __init__(self, path: str = PATH) -> None:
+        super().__init__(open_device(path, "the kernel module vblit"))
 
     def info(self) -> BlitterInfo:
         """Ask the module what it can do."""
         query = ffi.new("struct vblit_query *")
-        ioctl(self, lib.VBLIT_IOC_QUERY, query, "query /dev/vblit")
+        ioctl(self, lib.VBLIT_IOC_QUERY, query, "query the blitter")
         return BlitterInfo(
             abi_version=query.abi_version,
             capabilities=query.capabilities,

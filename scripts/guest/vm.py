@@ -199,6 +199,8 @@ def virtme_options(
     words += ["--qemu-opts", "-set", "drive.virtme-root.snapshot=on"]
     words += ["-set", f"chardev.console.path={log}"]
     words += ["-set", f"chardev.ret.path={work / 'status'}"]
+    # A bus master of nobody here, for vblit-edu; it reaches all memory, unlike by default.
+    words += ["-device", "edu,dma_mask=0xffffffffffffffff"]
     if session.icount:
         words += ["-accel", "tcg,thread=single", "-icount", "shift=1,sleep=off"]
     elif not kvm:

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
 /*
- * vblit: 2D DMA engines: /dev/vblit, played by the CPU.
+ * vblit: 2D DMA engines: /dev/vblit, played by the CPU, and /dev/vblit-edu, which is
+ * QEMU's PCI device edu if there is one.
  *
  * A job is a list of operations on one destination and any number of sources,
  * which can be dma-bufs of any exporter. It runs after every CPU lock and

@@ -83,10 +83,10 @@ static const struct file_operations vblit_fops = {
 };
 
 /**
- * vblit_for_each_engine - do something to all engines of all devices
+ * vblit_visit_engines - do something to all engines of all devices
  * @func: called for each
  */
-void vblit_for_each_engine(void (*func)(struct vblit_engine *engine))
+void vblit_visit_engines(void (*func)(struct vblit_engine *engine))
 {
 	struct vblit_device *vdev;
 	unsigned int i;

@@ -41,7 +41,7 @@ static int set_speed(const char *val, const struct kernel_param *kp)
 	int err = param_set_ulong(val, kp);
 
 	if (!err)
-		vblit_for_each_engine(apply_speed);
+		vblit_visit_engines(apply_speed);
 	return err;
 }
 
@@ -50,7 +50,7 @@ static int set_latency(const char *val, const struct kernel_param *kp)
 	int err = param_set_uint(val, kp);
 
 	if (!err)
-		vblit_for_each_engine(apply_latency);
+		vblit_visit_engines(apply_latency);
 	return err;
 }
 
@@ -59,7 +59,7 @@ static int set_fault(const char *val, const struct kernel_param *kp)
 	int err = param_set_uint_minmax(val, kp, VBLIT_FAULT_NONE, VBLIT_FAULT_COUNT - 1);
 
 	if (!err)
-		vblit_for_each_engine(apply_fault);
+		vblit_visit_engines(apply_fault);
 	return err;
 }
 

@@ -95,7 +95,7 @@ static void engine_released(struct kobject *kobj)
 	complete(&to_engine(kobj)->released);
 }
 
-static struct kobj_type engine_type = {
+static const struct kobj_type engine_type = {
 	.release = engine_released,
 	.sysfs_ops = &kobj_sysfs_ops,
 	.default_groups = engine_groups,

@@ -205,7 +205,7 @@ struct vblit_job {
 struct vblit_device *vblit_device_add(struct device *dev, const struct vblit_backend *backend,
 				      unsigned int engines, void *priv);
 void vblit_device_remove(struct vblit_device *vdev);
-void vblit_for_each_engine(void (*func)(struct vblit_engine *engine));
+void vblit_visit_engines(void (*func)(struct vblit_engine *engine));
 
 /* params.c */
 void vblit_params_apply(struct vblit_engine *engine);

@@ -11,6 +11,7 @@ from ._posix_lock import Conflict
 from .access import Access
 from .blitter import Blit, Blitter, BlitterInfo, Copy, Fill, Operation, Rect
 from .control import Control, ControlInfo, close_control
+from .display import Display, DisplayEvent, DisplayEventType
 from .dmabuf import BufferInfo, DmaBuf
 from .errors import Deadlock, JobFailed, LockRevoked
 from .exporter import Exporter, ExporterInfo
@@ -31,6 +32,9 @@ __all__ = [
     "ControlInfo",
     "Copy",
     "Deadlock",
+    "Display",
+    "DisplayEvent",
+    "DisplayEventType",
     "DmaBuf",
     "Exporter",
     "ExporterInfo",

@@ -200,6 +200,37 @@ struct vblit_submit {
 	...;
 };
 
+/* linux/vdisplay.h */
+#define VDISPLAY_EVENTS ...
+#define VDISPLAY_MIN_PERIOD_US ...
+#define VDISPLAY_MAX_PERIOD_US ...
+#define VDISPLAY_FLIP_NONBLOCK ...
+#define VDISPLAY_EVENT_FLIP ...
+#define VDISPLAY_EVENT_FRAME ...
+#define VDISPLAY_EVENT_RELEASE ...
+#define VDISPLAY_IOC_MAGIC ...
+#define VDISPLAY_IOC_FLIP ...
+
+struct vdisplay_flip {
+	int32_t fd;
+	uint32_t flags;
+	uint64_t offset;
+	uint64_t length;
+	uint64_t user_data;
+	uint32_t period_us;
+	uint32_t pad;
+	...;
+};
+struct vdisplay_event {
+	uint32_t type;
+	uint32_t crc;
+	uint64_t sequence;
+	uint64_t time_ns;
+	uint64_t user_data;
+	uint64_t lost;
+	...;
+};
+
 /* linux/dma-buf.h */
 #define DMA_BUF_SYNC_READ ...
 #define DMA_BUF_SYNC_WRITE ...

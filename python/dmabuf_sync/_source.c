@@ -21,6 +21,7 @@
 
 #include <linux/dmabuf_sync.h>
 #include <linux/vblit.h>
+#include <linux/vdisplay.h>
 #include <linux/vdmabuf.h>
 
 static int uapi_ioctl(int fd, unsigned long request, void *arg)

@@ -70,7 +70,7 @@ class Blit:
     src_rect: Rect
     dst_rect: Rect
     scale: bool = False
-    """The sizes may differ: dst column c shows src column c * src width // dst width; so for rows."""
+    """Sizes may differ: dst column c shows src column c * src width // dst width; so for rows."""
     blend: bool = False
     """Source over destination: 4 bytes per pixel, the last is alpha, colour is premultiplied."""
 

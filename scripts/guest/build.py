@@ -17,7 +17,7 @@ from .report import SetupError
 from .sandbox import Sandbox
 
 # In the order of loading.
-MODULES = ("dmabuf_sync", "vdmabuf", "vblit")
+MODULES = ("dmabuf_sync", "vdmabuf", "vblit", "vdisplay")
 # Built along with the others; the tests that want them load them.
 TEST_MODULES = ("dsync_test", "dsync_importer")
 SOURCES = ("Kbuild", "kernel", "tests/module")

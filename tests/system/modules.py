@@ -11,6 +11,9 @@ from actors import until
 
 from dmabuf_sync import close_control
 
+# Modules that use dmabuf_sync by its symbols.
+CLIENTS = ("vdisplay", "vblit")
+
 
 def loaded(name: str) -> bool:
     return os.path.exists(f"/sys/module/{name}/initstate")
@@ -27,16 +30,20 @@ def insmod(name: str) -> None:
     subprocess.run(["insmod", path], check=True)
 
 
-def unload_framework() -> None:
-    """Unload dmabuf_sync, and vblit, which uses it."""
-    close_control()
-    for name in ("vblit", "dmabuf_sync"):
+def unload(*names: str) -> None:
+    for name in names:
         if loaded(name):
             until(lambda name=name: not rmmod(name), f"unloading {name}")
 
 
+def unload_framework() -> None:
+    """Unload dmabuf_sync, and what uses it."""
+    close_control()
+    unload(*CLIENTS, "dmabuf_sync")
+
+
 def load_all() -> None:
-    for name in ("dmabuf_sync", "vdmabuf", "vblit"):
+    for name in ("dmabuf_sync", "vdmabuf", *CLIENTS):
         if not loaded(name):
             insmod(name)
 

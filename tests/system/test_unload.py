@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from actors import Actor, until
 from locks import READ, WRITE, lock, trylock, unlock
-from modules import insmod, load_all, loaded, rmmod
+from modules import CLIENTS, insmod, load_all, loaded, rmmod, unload
 from state import accesses, proc_locks, until_waiting
 
 from dmabuf_sync import Access, Sync, close_control
@@ -22,8 +22,7 @@ Actors = Callable[[int], list[Actor]]
 def unloadable() -> Iterator[None]:
     """Only dmabuf_sync is loaded, and idle; everything is back afterwards."""
     close_control()
-    if loaded("vblit"):
-        until(lambda: not rmmod("vblit"), "unloading vblit")
+    unload(*CLIENTS)
     yield
     load_all()
 

@@ -30,7 +30,7 @@ def options(kernel: kernels.Kernel, session: vm.Session, *, kvm: bool = False) -
 def test_defaults() -> None:
     session = command_line.session("vm", {"CMD": "true"})
     assert (session.command, session.cpus, session.icount) == ("true", 2, False)
-    assert session.modules == ("dmabuf_sync", "vdmabuf", "vblit")
+    assert session.modules == ("dmabuf_sync", "vdmabuf", "vblit", "vdisplay")
     assert session.timeout == 600
     assert command_line.session("test", {}).timeout > 600
 

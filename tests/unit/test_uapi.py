@@ -10,7 +10,7 @@ from dmabuf_sync._uapi import ffi, lib
 
 TOP = Path(__file__).resolve().parents[2]
 PACKAGE = TOP / "python" / "dmabuf_sync"
-HEADERS = ["dmabuf_sync.h", "vdmabuf.h", "vblit.h"]
+HEADERS = ["dmabuf_sync.h", "vdmabuf.h", "vblit.h", "vdisplay.h"]
 TYPES = {
     "__u32": "uint32_t",
     "__s32": "int32_t",

@@ -126,10 +126,11 @@ struct vblit_op {
  * Everything is checked before anything is queued. Errors: EBADF an fd is
  * not open, or @dst_fd cannot be written; EINVAL an fd is not a dma-buf, bad
  * operation or rectangle, out of bounds, source and destination overlap, an
- * in-fence is no sync_file; EMSGSIZE too many operations or in-fences; EMFILE, ENFILE too many open files; EINTR
- * (waiting to be granted: the job was taken back); ENOMEM; what an exporter
- * says to attach. Rectangles of the same buffer with different pitches overlap
- * if the bytes from their first to their last pixel do.
+ * in-fence is no sync_file; EMSGSIZE too many operations or in-fences; EMFILE,
+ * ENFILE too many open files; EINTR (waiting to be granted: the job was taken
+ * back); ENOMEM; what an exporter says to attach. Rectangles of the same buffer
+ * with different pitches overlap if the bytes from their first to their last
+ * pixel do.
  */
 struct vblit_submit {
 	__u64 ops;

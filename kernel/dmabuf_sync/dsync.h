@@ -186,6 +186,7 @@ enum dsync_request_state {
  * @get: take a reference to what @accesses live in (only used if count > 1)
  * @put: give it back
  * @lock_queues: mutex that keeps the queue pointers in place (count > 1)
+ * @device: of a job, if it has a view of memory of its own; compared, never followed
  * @candidate_node: on the list of a granter
  * @candidate: somebody has it on such a list
  * @owner_node: in the table of waiting posix owners
@@ -201,6 +202,7 @@ struct dsync_request {
 	void (*get)(struct dsync_request *request);
 	void (*put)(struct dsync_request *request);
 	struct mutex *lock_queues;	/* see above */
+	const void *device;
 	struct list_head candidate_node;
 	atomic_t candidate;
 	struct hlist_node owner_node;
@@ -377,6 +379,7 @@ void dsync_hook_remove(void);
 
 /* device.c */
 int dsync_device_init(void);
+void dsync_device_start(void);
 void dsync_device_exit(void);
 
 /* debugfs.c */

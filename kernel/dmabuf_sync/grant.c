@@ -102,6 +102,18 @@ static bool dirty_for(const struct dsync_access *held, const struct dsync_access
 	       held->owner != access->owner;
 }
 
+/*
+ * Both are jobs, and the first has its fence. A device with caches or bounce buffers of its own
+ * gets a copy when the buffer is mapped, before its job waits for fences, and gives it back when it
+ * is unmapped, after its own has signalled: that copy would be old for another device.
+ */
+static bool ordered_by_fences(const struct dsync_access *held, const struct dsync_access *access)
+{
+	return (held->flags & DSYNC_JOB) && (access->flags & DSYNC_JOB) &&
+	       !(held->flags & DSYNC_PENDING) &&
+	       held->request->device == access->request->device;
+}
+
 /* As dsync_holds_back(), but leaves the ranges that are in the inode to the caller. */
 static bool holds_back_here(const struct dsync_access *held, const struct dsync_access *access)
 {
@@ -109,11 +121,7 @@ static bool holds_back_here(const struct dsync_access *held, const struct dsync_
 		return true;
 	if (held->flags & DSYNC_LEAVING)
 		return (access->type & DMABUF_SYNC_DMA) && dsync_conflict(held, access);
-	/* Fences order jobs, as soon as the first has one. */
-	if ((held->flags & DSYNC_JOB) && (access->flags & DSYNC_JOB) &&
-	    !(held->flags & DSYNC_PENDING))
-		return false;
-	return dsync_conflict(held, access);
+	return !ordered_by_fences(held, access) && dsync_conflict(held, access);
 }
 
 /**
@@ -121,7 +129,7 @@ static bool holds_back_here(const struct dsync_access *held, const struct dsync_
  * @held: on the granted list of a queue
  * @access: wanted on the same queue, which is locked
  *
- * Returns: true if it does. Jobs do not keep jobs back: their fences order them.
+ * Returns: true if it does. Most jobs do not keep jobs back: their fences order them.
  */
 bool dsync_holds_back(const struct dsync_access *held, const struct dsync_access *access)
 {

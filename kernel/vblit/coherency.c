@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * vblit: can an exporter keep what the device sees and what the CPU sees in step?
+ * vblit: who keeps what the device sees and what others see in step?
  */
 #include <linux/dma-mapping.h>
+#include <linux/gfp.h>
 #include <linux/scatterlist.h>
 #include <linux/string.h>
 
@@ -19,6 +20,32 @@
  * engine cannot make up for it, since the DMA API tells nothing about a mapping
  * of somebody else; it says so.
  */
+
+/**
+ * vblit_has_own_view - does the device see memory through a copy or caches of its own?
+ * @dev: device
+ *
+ * Returns: true if it does, or if that depends on where the memory is.
+ */
+bool vblit_has_own_view(struct device *dev)
+{
+	bool own_view = true;
+	struct page *page;
+	dma_addr_t addr;
+
+	if (dma_get_mask(dev) < dma_get_required_mask(dev))
+		return true;
+	page = alloc_page(GFP_KERNEL);
+	if (!page)
+		return true;
+	addr = dma_map_page(dev, page, 0, PAGE_SIZE, DMA_BIDIRECTIONAL);
+	if (!dma_mapping_error(dev, addr)) {
+		own_view = dma_need_sync(dev, addr);
+		dma_unmap_page(dev, addr, PAGE_SIZE, DMA_BIDIRECTIONAL);
+	}
+	__free_page(page);
+	return own_view;
+}
 
 static bool needs_sync(struct device *dev, struct sg_table *sgt)
 {

@@ -139,6 +139,7 @@ struct vblit_device *vblit_device_add(struct device *dev, const struct vblit_bac
 	vdev->dev = dev;
 	vdev->backend = backend;
 	vdev->priv = priv;
+	vdev->own_view = vblit_has_own_view(dev);
 	mutex_init(&vdev->attach_lock);
 	INIT_LIST_HEAD(&vdev->attachments);
 	mutex_init(&vdev->jobs_lock);

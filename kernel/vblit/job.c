@@ -179,6 +179,8 @@ struct dmabuf_sync *vblit_job_sync(struct vblit_job *job)
 	}
 	__module_get(THIS_MODULE);
 	job->sync = sync;
+	if (job->vdev->own_view)
+		dmabuf_sync_set_device(sync, job->vdev->dev);
 	for (i = 0; i < job->buffer_count; i++) {
 		if (job->buffers[i] != job->dst)
 			type = DMA_BUF_ACCESS_DMA_R;

@@ -59,6 +59,7 @@ struct vblit_backend {
  * @dev: does the DMA
  * @backend: moves the bytes
  * @priv: the backend's
+ * @own_view: it sees memory through a copy or caches of its own
  * @misc: device node
  * @attach_lock: @attachments and their users
  * @attachments: one for each dma-buf that a job uses
@@ -73,6 +74,7 @@ struct vblit_device {
 	struct device *dev;
 	const struct vblit_backend *backend;
 	void *priv;
+	bool own_view;
 	struct miscdevice misc;
 	struct mutex attach_lock;	/* see above */
 	struct list_head attachments;
@@ -228,6 +230,7 @@ void vblit_cursor_init(struct vblit_cursor *cursor, struct vblit_attachment *att
 dma_addr_t vblit_cursor_seek(struct vblit_cursor *cursor, u64 offset, size_t *length);
 
 /* coherency.c */
+bool vblit_has_own_view(struct device *dev);
 void vblit_check_coherency(struct device *dev, const struct dma_buf *dmabuf,
 			   struct sg_table *sgt);
 

@@ -2,6 +2,7 @@
 /*
  * dmabuf-sync: /dev/dmabuf_sync.
  */
+#include <linux/completion.h>
 #include <linux/fdtable.h>
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -146,8 +147,22 @@ static long device_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	}
 }
 
+/* The node is there before fcntl() comes to us: whoever opens it meanwhile waits. */
+static DECLARE_COMPLETION(decided);
+static bool in_use;
+
+static int device_open(struct inode *inode, struct file *file)
+{
+	int err = wait_for_completion_killable(&decided);
+
+	if (err)
+		return err;
+	return in_use ? 0 : -ENODEV;
+}
+
 static const struct file_operations device_fops = {
 	.owner = THIS_MODULE,
+	.open = device_open,
 	.unlocked_ioctl = device_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
 };
@@ -159,12 +174,26 @@ static struct miscdevice device = {
 	.mode = 0660,
 };
 
+/**
+ * dsync_device_init - make the device node; dsync_device_start() lets it be opened
+ *
+ * Returns: 0 or what misc_register() says.
+ */
 int dsync_device_init(void)
 {
 	return misc_register(&device);
 }
 
+/* Nothing that can fail comes after this: files that are open keep us from going. */
+void dsync_device_start(void)
+{
+	in_use = true;
+	complete_all(&decided);
+}
+
 void dsync_device_exit(void)
 {
+	/* Does nothing unless the module could not be loaded. */
+	complete_all(&decided);
 	misc_deregister(&device);
 }

@@ -27,7 +27,9 @@
  * A job waits in the queues like any other request, as long as the CPU holds
  * one of its buffers. Jobs do not wait for each other there: their fences order
  * them. So a job is granted, and visible to everybody as a fence, as soon as
- * no CPU hold keeps it back, and from then on depends on fences only.
+ * no CPU hold keeps it back, and from then on depends on fences only. The
+ * exception are devices that do not see memory as it is, see
+ * dmabuf_sync_set_device().
  *
  * From the publishing of the fence to dmabuf_sync_done() is the fence
  * signalling path: nothing is allocated in it, and no lock is taken that is
@@ -77,14 +79,14 @@ static void job_over(struct dmabuf_sync *sync)
 }
 
 /* Its fence is on its buffers: jobs behind it need not wait for more. */
-static void let_jobs_pass(struct dmabuf_sync *sync)
+static void let_jobs_pass(struct dmabuf_sync *sync, struct dma_fence *fence)
 {
 	struct dsync_access *access;
 	LIST_HEAD(candidates);
 
 	/* The mutex keeps the queues in place, unless the job is over by now. */
 	mutex_lock(&sync->mutex);
-	if (sync->state == DSYNC_SYNC_JOB) {
+	if (sync->state == DSYNC_SYNC_JOB && sync->job.fence == fence) {
 		for_each_access(access, &sync->request) {
 			dsync_queue_lock(access->queue);
 			access->flags &= ~DSYNC_PENDING;
@@ -100,6 +102,8 @@ static void let_jobs_pass(struct dmabuf_sync *sync)
 static int publish(struct dmabuf_sync *sync, bool interruptible)
 {
 	struct dsync_job *job = &sync->job;
+	struct dma_fence *fence;
+	bool cookie;
 	int err = 0;
 
 	if (sync->ops->prepare)
@@ -112,14 +116,19 @@ static int publish(struct dmabuf_sync *sync, bool interruptible)
 			sync->ops->finish(sync, sync->priv);
 		return err;
 	}
+	cookie = dma_fence_begin_signalling();
+	fence = dma_fence_get(job->fence);
+	kref_get(&sync->ref);
 	trace_dmabuf_sync_job_publish(sync, 0);
 	set_job_state(sync, DMABUF_SYNC_JOB_GRANTED);
 	if (job->granted)
 		job->granted(sync, sync->priv, 0);
-	/* Once armed it may end at any time; and nothing that could wait comes before. */
-	kref_get(&sync->ref);
+	/* Once armed it may end at any time. */
 	dsync_gate_arm(job->gate, dsync_signal_wq, &job->start_work);
-	let_jobs_pass(sync);
+	dma_fence_end_signalling(cookie);
+
+	let_jobs_pass(sync, fence);
+	dma_fence_put(fence);
 	dsync_sync_put(sync);
 	return 0;
 }
@@ -284,6 +293,33 @@ int dmabuf_sync_set_explicit(struct dmabuf_sync *sync, bool explicit)
 	return err;
 }
 EXPORT_SYMBOL_GPL(dmabuf_sync_set_explicit);
+
+/**
+ * dmabuf_sync_set_device - say that a device has its own view of memory
+ * @sync: idle object
+ * @device: by which it is known; NULL, as it is at first, for devices that see
+ *	memory as it is
+ *
+ * If its caches are not coherent or its DMA is bounced, a mapping is a copy that is
+ * brought up to date by mapping and given back by unmapping. So jobs of different
+ * devices wait in the queue until the one before is unmapped: their fences would
+ * order the DMA, but not the copies. Jobs of one device share the copy.
+ *
+ * Returns: 0 or -EBUSY.
+ */
+int dmabuf_sync_set_device(struct dmabuf_sync *sync, const struct device *device)
+{
+	int err = -EBUSY;
+
+	mutex_lock(&sync->mutex);
+	if (sync->state == DSYNC_SYNC_IDLE) {
+		sync->request.device = device;
+		err = 0;
+	}
+	mutex_unlock(&sync->mutex);
+	return err;
+}
+EXPORT_SYMBOL_GPL(dmabuf_sync_set_device);
 
 static bool all_dma(struct dmabuf_sync *sync)
 {

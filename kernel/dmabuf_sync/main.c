@@ -37,17 +37,19 @@ static int __init dsync_init(void)
 	err = dsync_queue_init();
 	if (err)
 		goto destroy_signal_wq;
-	err = dsync_hook_install();
-	if (err)
-		goto exit_queue;
 	err = dsync_device_init();
 	if (err)
-		goto remove_hook;
+		goto exit_queue;
+	/* The last that can fail: from now on there are holds that cannot be left behind. */
+	err = dsync_hook_install();
+	if (err)
+		goto exit_device;
+	dsync_device_start();
 	dsync_debugfs_init();
 	return 0;
 
-remove_hook:
-	dsync_hook_remove();
+exit_device:
+	dsync_device_exit();
 exit_queue:
 	dsync_queue_exit();
 destroy_signal_wq:

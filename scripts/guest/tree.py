@@ -36,6 +36,7 @@ GUEST_PACKAGES = (
     "python3-dev",
     "python3-numpy",
     "python3-pil",
+    "python3-protobuf",
     "python3-pytest",
     "python3-pytest-timeout",
     "python3-pyudev",

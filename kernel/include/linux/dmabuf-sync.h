@@ -71,8 +71,9 @@ struct dmabuf_sync_ops {
  * typedef dmabuf_sync_granted_t - a submitted job was granted, or failed
  * @sync: the job
  * @priv: as given to dmabuf_sync_init()
- * @err: 0 when its fence is on all its buffers; else why it never will be
- *	(then no other callback follows but free)
+ * @err: 0 when its fence is on all its buffers (this is the fence signalling
+ *	path then: no memory allocation, no dma_resv lock); else why it never
+ *	will be (then no other callback follows but free)
  */
 typedef void (*dmabuf_sync_granted_t)(struct dmabuf_sync *sync, void *priv, int err);
 
@@ -146,6 +147,7 @@ int dmabuf_sync_single_lock(struct dma_buf *dmabuf, unsigned int type, bool wait
 int dmabuf_sync_single_unlock(struct dma_buf *dmabuf);
 
 int dmabuf_sync_add_fence(struct dmabuf_sync *sync, struct dma_fence *fence);
+int dmabuf_sync_set_device(struct dmabuf_sync *sync, const struct device *device);
 int dmabuf_sync_set_explicit(struct dmabuf_sync *sync, bool explicit);
 int dmabuf_sync_submit(struct dmabuf_sync *sync, dmabuf_sync_granted_t granted);
 void dmabuf_sync_running(struct dmabuf_sync *sync);

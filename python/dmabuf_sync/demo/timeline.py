@@ -73,7 +73,11 @@ _COLOURS = ("#3b76c4", "#d9822b", "#3c9a5f", "#a854a8", "#c0433f", "#4aa3b5")
 
 
 def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size)
+    # The built-in font has sizes and anchors from Pillow 10.1 on; Debian 12 has 9.4.
+    try:
+        return ImageFont.truetype("DejaVuSans.ttf", size)
+    except OSError:
+        return ImageFont.load_default(size)
 
 
 def _rows(waits: Sequence[Span]) -> list[tuple[int, Span]]:

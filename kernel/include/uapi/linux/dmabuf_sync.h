@@ -222,7 +222,8 @@ struct dmabuf_sync_job_sync_file {
 
 /* on /dev/dmabuf_sync */
 #define DMABUF_SYNC_IOC_QUERY		_IOWR(DMABUF_SYNC_IOC_MAGIC, 0x00, struct dmabuf_sync_query)
-#define DMABUF_SYNC_IOC_CREATE		_IOWR(DMABUF_SYNC_IOC_MAGIC, 0x01, struct dmabuf_sync_create)
+#define DMABUF_SYNC_IOC_CREATE		\
+	_IOWR(DMABUF_SYNC_IOC_MAGIC, 0x01, struct dmabuf_sync_create)
 #define DMABUF_SYNC_IOC_TIMED_LOCK	\
 	_IOW(DMABUF_SYNC_IOC_MAGIC, 0x02, struct dmabuf_sync_timed_lock)
 

@@ -95,8 +95,8 @@ class Blitter(Handle):
     EDU = "/dev/vblit-edu"
     """QEMU's PCI device edu: slow (0.1 s for each 1 KiB or row), but real DMA."""
 
-    def __init__(self, path: str = PATH) -> None:
-        super().__init__(open_device(path, "the kernel module vblit"))
+    def __init__(self, path: str | None = None) -> None:
+        super().__init__(open_device(path or self.PATH, "the kernel module vblit"))
 
     def info(self) -> BlitterInfo:
         """Ask the module what it can do."""

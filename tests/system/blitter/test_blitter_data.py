@@ -309,3 +309,20 @@ def test_cpu_and_dma_take_turns(blitter: Blitter, exporter: str) -> None:
             seen = read(a)
             assert (seen[:100] == 0xA0 + turn).all()
             assert (seen[100:] == turn).all()
+
+
+@pytest.mark.parametrize("name", EXPORTERS)
+def test_exporter_that_never_synchronises_is_named(blitter: Blitter, name: str) -> None:
+    if not available(name):
+        pytest.skip(f"this kernel has no {name}")
+    log = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    os.lseek(log, 0, os.SEEK_END)
+    with DmaBuf(allocate(name, SIZE)) as buffer:
+        blitter.fill(buffer, 1).wait(PATIENCE)
+    said = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            said.append(os.read(log, 8192).decode())
+    os.close(log)
+    warned = any("never synchronises" in line for line in said)
+    assert warned == (BOUNCING and name not in COHERENT)

@@ -33,10 +33,15 @@ def memfd() -> Iterator[int]:
 def _nothing_left(device: int) -> Iterator[None]:
     """No test leaves a buffer or a file descriptor; the engine lets go a moment after its job."""
     close_control()
-    before = state()
+    files, there = state()
     yield
     close_control()
-    until(lambda: state() == before, "freeing all buffers")
+
+    def nothing_left() -> bool:
+        files_now, there_now = state()
+        return files_now == files and all(now <= then for now, then in zip(there_now, there))
+
+    until(nothing_left, "freeing all buffers")
 
 
 @pytest.fixture

@@ -25,10 +25,12 @@
  * struct dsync_expiry - the deadline timer of a queue
  * @work: pending while armed; has a reference to @queue then
  * @queue: whose it is
+ * @due: deadline for which it is armed, KTIME_MAX if it is not; under the queue's lock
  */
 struct dsync_expiry {
 	struct delayed_work work;
 	struct dsync_queue *queue;
+	ktime_t due;
 };
 
 static bool revocable(const struct dsync_access *held)
@@ -118,9 +120,13 @@ bool dsync_expire(struct dsync_queue *queue, const struct dsync_access *wanted)
 
 static void expiry_work(struct work_struct *work)
 {
-	struct dsync_queue *queue =
-		container_of(to_delayed_work(work), struct dsync_expiry, work)->queue;
+	struct dsync_expiry *expiry =
+		container_of(to_delayed_work(work), struct dsync_expiry, work);
+	struct dsync_queue *queue = expiry->queue;
 
+	dsync_queue_lock(queue);
+	expiry->due = KTIME_MAX;
+	dsync_queue_unlock(queue);
 	dsync_expire(queue, NULL);
 	dsync_queue_put(queue);
 }
@@ -142,6 +148,7 @@ int dsync_expiry_prepare(struct dsync_queue *queue)
 		return -ENOMEM;
 	INIT_DELAYED_WORK(&expiry->work, expiry_work);
 	expiry->queue = queue;
+	expiry->due = KTIME_MAX;
 	if (cmpxchg(&queue->expiry, NULL, expiry))
 		kfree(expiry);
 	return 0;
@@ -168,10 +175,15 @@ void dsync_expiry_arm(struct dsync_queue *queue)
 
 	/* An armed timer has a reference. The caller has one too: never the last here. */
 	if (earliest == KTIME_MAX) {
+		expiry->due = KTIME_MAX;
 		if (cancel_delayed_work(&expiry->work))
 			dsync_queue_put(queue);
 		return;
 	}
+	/* Who locks again and again would put it off for ever. */
+	if (!ktime_before(earliest, expiry->due))
+		return;
+	expiry->due = earliest;
 	delay = dsync_timeout_until(earliest);
 	/* Due but left alone: its file is being closed. Look again soon. */
 	if (!mod_delayed_work(dsync_wq, &expiry->work, max(delay, 1UL)))

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The test suites: unit tests on this machine, system tests in guests."""
+"""The test suites: unit tests on this machine, system tests in guests.
+
+Most tests wait for one thing at a time and leave the other CPUs idle, so suites run beside each
+other. Each is printed as a whole.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from . import build, kernels, paths, vm
+from .aside import Aside
 from .kernels import Kernel
 from .report import say
 from .sandbox import Sandbox
@@ -54,12 +59,16 @@ def unit(kernel: Kernel) -> int:
 
 
 def system(kernel: Kernel, base: Session) -> int:
-    """Run the system tests in a guest, then the data tests in one that bounces DMA."""
-    plain = guest_run(kernel, base, kernel.name, "console", [])
+    """Run the system tests in a guest, and the data tests in one that bounces DMA."""
     bounced = replace(base, append=[*base.append, "swiotlb=force"])
     name = f"{kernel.name}-swiotlb"
-    coherency = guest_run(kernel, bounced, name, "console-swiotlb", ["-m", "coherency"])
-    return worst([plain, coherency], selected=bool(selection()))
+    data = ["-m", "coherency and not slow"]
+    # Built here, once, for both.
+    build.modules(kernel, base.modules, base.patch)
+    build.extension(kernel)
+    with Aside(lambda: guest_run(kernel, bounced, name, "console-swiotlb", data)) as coherency:
+        plain = guest_run(kernel, base, kernel.name, "console", [])
+        return worst([plain, coherency.finish()], selected=bool(selection()))
 
 
 def guest_run(kernel: Kernel, base: Session, name: str, log: str, options: Sequence[str]) -> int:
@@ -76,7 +85,9 @@ def guest_run(kernel: Kernel, base: Session, name: str, log: str, options: Seque
 
 def test(kernel: Kernel, base: Session) -> int:
     """Run every default test; return the worst status."""
-    return worst([unit(kernel), system(kernel, base)], selected=bool(selection()))
+    with Aside(lambda: unit(kernel)) as here:
+        guests = system(kernel, base)
+        return worst([here.finish(), guests], selected=bool(selection()))
 
 
 def every(names: Sequence[str], base: Session) -> int:

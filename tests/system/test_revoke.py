@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from actors import Actor
+from actors import Actor, until
 from locks import READ, WRITE, lock, ofd_lock, ofd_trylock, trylock, unlock
 from state import accesses, counters, parameter, proc_locks, until_waiting
 
@@ -98,6 +98,33 @@ def test_relocking_does_not_extend_the_hold(
             break
     waiter.result()
     assert seen > 0
+
+
+def _lock_until_revoked(fd: int) -> int:
+    """As fast as it goes; the error of the call that tells it."""
+    while True:
+        try:
+            lock(fd, WRITE)
+        except OSError as error:
+            return error.errno or 0
+
+
+def test_relocking_all_the_time_does_not_put_it_off(
+    buf: int, actors: Actors, set_parameter: SetParameter
+) -> None:
+    """Each lock used to move the timer on by a tick: then it came when the machine had a hiccup."""
+    hold_ms = 50
+    set_parameter("hold_timeout_ms", hold_ms)
+    for _ in range(5):
+        holder, waiter = actors(2)
+        holder.start(_lock_until_revoked, buf)
+        until(lambda: accesses(buf))
+        start = time.monotonic()
+        waiter.call(lock, buf, WRITE)
+        # No figure for how fast it is: a hundred times what was promised.
+        assert time.monotonic() - start < 100 * hold_ms / 1000
+        assert holder.result() == errno.ETIMEDOUT
+        waiter.call(unlock, buf)
 
 
 def test_closing_forgets(bufs: Buffers, actors: Actors, set_parameter: SetParameter) -> None:

@@ -147,7 +147,10 @@ def test_unloading_restores_the_file_operations(unloading: None) -> None:
     assert after == before
 
 
-def test_client_driver_goes_with_a_job_running(buf: int, unloading: None) -> None:
+def test_client_driver_goes_with_a_job_running(
+    buf: int, unloading: None, set_parameter: SetParameter
+) -> None:
+    set_parameter("job_timeout_ms", 1000)
     blitter = Blitter()
     with open("/sys/module/vblit/parameters/bytes_per_second", "w") as file:
         file.write("1000")  # a minute for the buffer

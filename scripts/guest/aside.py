@@ -63,10 +63,10 @@ class Aside:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(FAILED))
         for stream in (1, 2):
             os.dup2(self._output.fileno(), stream)
+        sys.stdout = sys.stderr = os.fdopen(1, "w", buffering=1, closefd=False)
         try:
             status = self._function()
         except SetupError as error:
             say(str(error))
             status = FAILED
-        sys.stdout.flush()
         sys.exit(status)

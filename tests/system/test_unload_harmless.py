@@ -24,6 +24,8 @@ from vgem import VgemBuffer
 
 from dmabuf_sync import Access, Blitter, DmaBuf, JobFailed
 
+SetParameter = Callable[[str, int], None]
+
 SIZE = 65536
 _PRIME_FD_TO_HANDLE = 0xC00C642E
 _FOPS_BYTES = 256

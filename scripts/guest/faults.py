@@ -12,8 +12,13 @@ from .report import say
 STARTED = "guest: the command starts"
 FAULTS = re.compile(
     r"WARNING: |BUG: |INFO: (possible|suspicious|trying|rcu)|INFO: task .* blocked|"
-    r"UBSAN: |KASAN: |kmemleak: \d+ new|DEBUG_LOCKS_WARN_ON|ODEBUG: |Oops|refcount_t: "
+    r"UBSAN: |KASAN: |kmemleak: \d+ new|DEBUG_LOCKS_WARN_ON|ODEBUG: |Oops|int3: |refcount_t: "
 )
+
+# The kernel puts breakpoints into code that it patches (tracepoints, kprobes, static keys), and
+# makes all CPUs look before it forgets them. With a thread for each CPU, QEMU's TCG now and then
+# executes one after that.
+BREAKPOINT = re.compile(r"\bint3: 0000 \[#1\]")
 
 
 # A test that misuses the framework says so in the kernel log, and what it provokes is a warning.
@@ -26,6 +31,13 @@ def find(log: str) -> list[str]:
     _, _, after = log.partition(STARTED)
     after = PROVOKED.sub(lambda part: DUE.sub("", part[0]), after)
     return [line for line in after.splitlines() if FAULTS.search(line)]
+
+
+def emulator(log: str) -> bool:
+    """Say whether the guest went down by a fault of its emulator."""
+    _, _, after = log.partition(STARTED)
+    first = next((line for line in after.splitlines() if FAULTS.search(line)), "")
+    return bool(BREAKPOINT.search(first))
 
 
 def check(path: Path) -> int:

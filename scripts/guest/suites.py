@@ -80,7 +80,8 @@ def guest_run(kernel: Kernel, base: Session, name: str, log: str, options: Seque
     command = shlex.join(pytest(SYSTEM, name, kernel, options))
     if slow:
         command = f"{command}; status=$?; {CHECKS} || exit 1; exit $status"
-    return vm.run(kernel, replace(base, command=command, log=log, checked=bool(slow)))
+    session = replace(base, command=command, log=log, checked=bool(slow), repeatable=True)
+    return vm.run(kernel, session)
 
 
 def test(kernel: Kernel, base: Session) -> int:

@@ -17,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from . import build, faults, host, paths, qemu, venv
@@ -46,8 +46,9 @@ class Session:
     """What to run, and in what kind of guest.
 
     `timeout` is in seconds; `log` is how the console log's name begins; a `checked` command has
-    failed when the kernel reported a fault meanwhile. The modules are built from the sources as
-    they are or, to see a test fail, with a `patch` applied.
+    failed when the kernel reported a fault meanwhile; a `repeatable` one may run again if the
+    emulator has broken the guest; `threads` gives each CPU a thread. The modules are built from
+    the sources as they are or, to see a test fail, with a `patch` applied.
     """
 
     command: str
@@ -57,9 +58,11 @@ class Session:
     cpus: int = 2
     memory: str = "2G"
     icount: bool = False
+    threads: bool = True
     timeout: float = 600
     log: str = "console"
     checked: bool = False
+    repeatable: bool = False
     patch: Path | None = None
     env: Mapping[str, str] = field(default_factory=dict)
 
@@ -86,11 +89,16 @@ def run(kernel: Kernel, session: Session) -> int:
             status = read_status(work / "status")
         except qemu.Lost as lost:
             sys.stdout.flush()
-            sys.stderr.writelines(tail(log, 30))
-            say(f"lost: {lost} (whole log: {log})")
-            return LOST
-        found = faults.check(log) if session.checked else 0
-        return status or found
+            again = session.repeatable and faults.emulator(log.read_text(errors="replace"))
+            if not again:
+                sys.stderr.writelines(tail(log, 30))
+                say(f"lost: {lost} (whole log: {log})")
+                return LOST
+        else:
+            found = faults.check(log) if session.checked else 0
+            return status or found
+    say("the emulator ran a breakpoint that was gone; once more, with one thread for all CPUs")
+    return run(kernel, replace(session, repeatable=False, threads=False))
 
 
 def boot(command: Sequence[str], timeout: float, log: Path) -> None:
@@ -204,7 +212,7 @@ def virtme_options(
     if session.icount:
         words += ["-accel", "tcg,thread=single", "-icount", "shift=1,sleep=off"]
     elif not kvm:
-        words += ["-accel", "tcg,thread=multi"]
+        words += ["-accel", f"tcg,thread={'multi' if session.threads else 'single'}"]
     for tag, access, path in [("session", "ro", work / "session"), *mounts(session)]:
         words += export(tag, access, path)
     return words

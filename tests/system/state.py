@@ -12,6 +12,11 @@ DEBUGFS = "/sys/kernel/debug/dmabuf_sync"
 PARAMETERS = "/sys/module/dmabuf_sync/parameters"
 
 
+def open_files() -> set[str]:
+    """Descriptors of this process, without the one that looks."""
+    return {fd for fd in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{fd}")}
+
+
 @dataclass(frozen=True)
 class Access:
     """A line of debugfs `buffers`."""

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 from locks import READ, trylock
-from state import accesses, counters
+from state import accesses, counters, open_files
 
-from dmabuf_sync import Access, Blitter, Control, Sync
+from dmabuf_sync import Access, Blitter, Control, Sync, close_control
 from dmabuf_sync._uapi import ffi, lib
 
 SetParameter = Callable[[str, int], None]
@@ -35,11 +35,13 @@ def control() -> Iterator[int]:
 @pytest.fixture(autouse=True)
 def _nothing_changes(buf: int) -> Iterator[None]:
     """No descriptor appears, nothing is held."""
+    close_control()
     gc.collect()  # descriptors that an earlier test left to the garbage collector
-    before = set(os.listdir("/proc/self/fd"))
+    before = open_files()
     holds = accesses()
     yield
-    assert set(os.listdir("/proc/self/fd")) <= before
+    close_control()
+    assert open_files() <= before
     assert accesses() == holds
 
 

@@ -118,6 +118,15 @@ def test_a_provoked_warning_is_no_fault() -> None:
     assert faults.find("\n".join([*log, due])) == [other, due]
 
 
+def test_faults_of_the_emulator() -> None:
+    for oops in ("Oops: int3: 0000 [#1] PREEMPT SMP NOPTI", "int3: 0000 [#1] PREEMPT SMP NOPTI"):
+        log = f"[ 9.0] {faults.STARTED}\n[ 10.0] {oops}\n"
+        assert faults.emulator(log)
+        assert faults.find(log)
+        assert not faults.emulator(log.replace("[ 10.0]", "[ 10.0] BUG: something\n[ 10.0]"))
+    assert not faults.emulator(LOG)
+
+
 def test_faults_are_those_after_the_start() -> None:
     assert [line.split("]")[0] for line in faults.find(LOG)] == [
         "[   10.0",

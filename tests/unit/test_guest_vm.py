@@ -70,6 +70,7 @@ def test_tcg_unless_kvm_works(kernel: kernels.Kernel) -> None:
     session = vm.Session("true")
     assert "--disable-kvm" in options(kernel, session)
     assert "tcg,thread=multi" in options(kernel, session)
+    assert "tcg,thread=single" in options(kernel, vm.Session("true", threads=False))
     assert "--disable-kvm" not in options(kernel, session, kvm=True)
     assert "-accel" not in options(kernel, session, kvm=True)
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from blits import SIZE, rows, span, submit
 from buffers import allocate_readonly
-from state import accesses, counters
+from state import accesses, counters, open_files
 
 from dmabuf_sync import Blit, Blitter, Rect, Sync
 from dmabuf_sync._uapi import ffi, lib
@@ -38,7 +38,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def _state() -> tuple[int, set[str]]:
-    return counters()["requests"], set(os.listdir("/proc/self/fd"))
+    return counters()["requests"], open_files()
 
 
 def _refused(blitter: Blitter, ops: list[dict[str, int]], number: int, /, **fields: int) -> None:

@@ -15,7 +15,7 @@ import pytest
 from actors import Actor, until
 from blits import PATIENCE, SIZE, noise, read, submit, write
 from locks import READ, WRITE, lock, unlock
-from state import accesses
+from state import accesses, open_files
 
 from dmabuf_sync import Access, Blitter, DmaBuf, Job, JobFailed, JobState, Rect
 from dmabuf_sync._uapi import lib
@@ -49,9 +49,9 @@ def _submit(fd: int) -> int:
     """For actors: a job on `fd`, submitted and granted; returns 0 or the errno."""
     with Blitter() as blitter:
         gc.collect()
-        before = set(os.listdir("/proc/self/fd"))
+        before = open_files()
         error = submit(blitter, [FILL], dst_fd=fd)
-        assert set(os.listdir("/proc/self/fd")) <= before
+        assert open_files() <= before
         return error
 
 

@@ -40,7 +40,7 @@ def _nothing_left(device: int) -> Iterator[None]:
     def nothing_left() -> bool:
         files_now, there_now = state()
         fewer = all(now <= then for now, then in zip(there_now, there, strict=True))
-        return fewer and set(files_now) <= set(files)
+        return fewer and files_now <= files
 
     until(nothing_left, "freeing all buffers")
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from state import open_files
 
 from dmabuf_sync._uapi import ffi, lib
 
@@ -30,10 +31,10 @@ def stats() -> dict[str, int]:
         return {name: int(value) for name, value in (line.split() for line in file)}
 
 
-def state() -> tuple[list[str], list[int]]:
+def state() -> tuple[set[str], list[int]]:
     """Open file descriptors, and what there is of buffers."""
     now = stats()
-    files = sorted(os.listdir("/proc/self/fd"))
+    files = open_files()
     return files, [now[name] for name in ("buffers", "bytes", "mappings")]
 
 

@@ -47,6 +47,18 @@ bool dsync_fences_signalled(const struct dsync_access *access)
 	return signalled;
 }
 
+static int wait_for_fence(struct dma_fence *fence, ktime_t until)
+{
+	long left;
+
+	do {
+		left = dma_fence_wait_timeout(fence, true, dsync_timeout_until(until));
+	} while (!left && dsync_timeout_until(until));
+	if (left < 0)
+		return left;
+	return left || dma_fence_is_signaled(fence) ? 0 : -ETIMEDOUT;
+}
+
 /**
  * dsync_fences_wait - sleep until the fences of now have signalled
  * @access: CPU access
@@ -71,15 +83,8 @@ int dsync_fences_wait(const struct dsync_access *access, ktime_t until)
 		return err;
 
 	for (i = 0; i < count; i++) {
-		if (!err && !dsync_fence_elsewhere(fences[i], access)) {
-			long left = dma_fence_wait_timeout(fences[i], true,
-							   dsync_timeout_until(until));
-
-			if (left < 0)
-				err = left;
-			else if (!left && !dma_fence_is_signaled(fences[i]))
-				err = -ETIMEDOUT;
-		}
+		if (!err && !dsync_fence_elsewhere(fences[i], access))
+			err = wait_for_fence(fences[i], until);
 		dma_fence_put(fences[i]);
 	}
 	kfree(fences);

@@ -11,8 +11,9 @@
  * dsync_timeout_until - how long to sleep
  * @until: CLOCK_MONOTONIC time, KTIME_MAX for ever
  *
- * Rounds up, and adds the jiffy that has begun already: never too early, so that
- * a caller that reads the clock can tell a timeout from a revoked hold.
+ * Rounds up, and adds the jiffy that has begun already. But jiffies are behind the
+ * clock where interrupts come late, as in a busy virtual machine, and then catch up
+ * at once: who has slept that long has to ask again.
  *
  * Returns: jiffies, 0 if @until has passed.
  */
@@ -66,9 +67,12 @@ int dsync_request_wait(struct dsync_request *request, ktime_t until)
 	long left;
 	int err = 0;
 
-	left = wait_event_interruptible_timeout(request->wait,
-						READ_ONCE(request->state) == DSYNC_GRANTED,
-						dsync_timeout_until(until));
+	/* Never too early: a caller that reads the clock can tell it from a revoked hold. */
+	do {
+		left = wait_event_interruptible_timeout(request->wait,
+							READ_ONCE(request->state) == DSYNC_GRANTED,
+							dsync_timeout_until(until));
+	} while (!left && dsync_timeout_until(until));
 	if (left < 0)
 		err = left;
 	else if (!left)

@@ -8,12 +8,15 @@ import errno
 import os
 import select
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
 from actors import Actor, until
+from buffers import available
 from locks import READ, WRITE, lock, test, trylock, unlock
 from state import accesses, counters, until_waiting, waiting
+from vgem import VgemBuffer
 
 from dmabuf_sync import Access, LockRevoked, Sync
 
@@ -157,6 +160,26 @@ def test_timeout_leaves_nothing(buf: int, syncs: Callable[..., Sync]) -> None:
     unlock(buf)
     sync.lock(timeout=5)
     sync.unlock()
+
+
+def test_no_wait_is_too_short(buf: int, syncs: Callable[..., Sync]) -> None:
+    """Nor taken for a revoked hold; jiffies are sometimes behind the clock."""
+    sync = syncs((buf, Access.WRITE))
+    foreign = VgemBuffer() if available("vgem") else None
+    with contextlib.ExitStack() as stack:
+        lock(buf, READ)
+        waits = [sync]
+        if foreign is not None:
+            stack.callback(foreign.close)
+            stack.callback(foreign.signal, foreign.attach(write=True))
+            waits.append(syncs((foreign.fd, Access.WRITE)))
+        for _ in range(100):
+            for wait in waits:
+                begin = time.monotonic_ns()
+                with pytest.raises(TimeoutError) as caught:
+                    wait.lock(timeout=0.005)
+                assert time.monotonic_ns() - begin >= 5_000_000
+                assert not isinstance(caught.value, LockRevoked)
 
 
 def test_asynchronous_lock(buf: int, actors: Actors, syncs: Callable[..., Sync]) -> None:

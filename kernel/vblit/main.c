@@ -31,7 +31,8 @@ static unsigned int engines = 1;
 
 static int set_engines(const char *val, const struct kernel_param *kp)
 {
-	return param_set_uint_minmax(val, kp, 1, VBLIT_MAX_ENGINES);
+	/* Not ERANGE for what does not even fit an integer. */
+	return param_set_uint_minmax(val, kp, 1, VBLIT_MAX_ENGINES) ? -EINVAL : 0;
 }
 
 static const struct kernel_param_ops engines_ops = {

@@ -36,9 +36,15 @@ static void apply_fault(struct vblit_engine *engine)
 	WRITE_ONCE(engine->fault, fault);
 }
 
+/* What does not fit the type is out of bounds like the rest. */
+static int out_of_bounds(int err)
+{
+	return err == -ERANGE ? -EINVAL : err;
+}
+
 static int set_speed(const char *val, const struct kernel_param *kp)
 {
-	int err = param_set_ulong(val, kp);
+	int err = out_of_bounds(param_set_ulong(val, kp));
 
 	if (!err)
 		vblit_visit_engines(apply_speed);
@@ -47,7 +53,7 @@ static int set_speed(const char *val, const struct kernel_param *kp)
 
 static int set_latency(const char *val, const struct kernel_param *kp)
 {
-	int err = param_set_uint(val, kp);
+	int err = out_of_bounds(param_set_uint(val, kp));
 
 	if (!err)
 		vblit_visit_engines(apply_latency);
@@ -56,7 +62,8 @@ static int set_latency(const char *val, const struct kernel_param *kp)
 
 static int set_fault(const char *val, const struct kernel_param *kp)
 {
-	int err = param_set_uint_minmax(val, kp, VBLIT_FAULT_NONE, VBLIT_FAULT_COUNT - 1);
+	int err = out_of_bounds(param_set_uint_minmax(val, kp, VBLIT_FAULT_NONE,
+						      VBLIT_FAULT_COUNT - 1));
 
 	if (!err)
 		vblit_visit_engines(apply_fault);

@@ -48,7 +48,18 @@ module_param_cb(max_size_mb, &max_size_ops, &max_size_mb, 0644);
 MODULE_PARM_DESC(max_size_mb, "largest buffer in MiB (1 to 65536, default 256)");
 
 static unsigned int max_buffers = 65536;
-module_param(max_buffers, uint, 0644);
+
+static int set_max_buffers(const char *val, const struct kernel_param *kp)
+{
+	return param_set_uint(val, kp) ? -EINVAL : 0;
+}
+
+static const struct kernel_param_ops max_buffers_ops = {
+	.set = set_max_buffers,
+	.get = param_get_uint,
+};
+
+module_param_cb(max_buffers, &max_buffers_ops, &max_buffers, 0644);
 MODULE_PARM_DESC(max_buffers, "most buffers at a time (default 65536)");
 
 unsigned int vdmabuf_max_buffers(void)

@@ -99,6 +99,17 @@ def test_parameter_at_run_time(device: int) -> None:
             from_memfd(device, memfd, 0, (1 << 20) + PAGE)
 
 
+@pytest.mark.parametrize("value", ["-1", "4294967296", "1x", ""])
+def test_number_of_buffers_out_of_bounds(value: str) -> None:
+    path = "/sys/module/vdmabuf/parameters/max_buffers"
+    with open(path) as file:
+        old = file.read()
+    with refused(errno.EINVAL), closing(os.open(path, os.O_WRONLY)) as fd:
+        os.write(fd, value.encode() + b"\n")
+    with open(path) as file:
+        assert file.read() == old
+
+
 def test_number_of_buffers(device: int, memfd: int) -> None:
     path = "/sys/module/vdmabuf/parameters/max_buffers"
     with open(path) as file:

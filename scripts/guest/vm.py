@@ -2,8 +2,9 @@
 """Boots a guest, runs one command in it and returns the command's exit status.
 
 virtme-ng works out the QEMU command line and the initramfs; QEMU is then started by qemu.py, so
-that its process id is known and nothing outlives this process. Four channels lead out of the
-guest: the command's standard output and error, its exit status, and the kernel's console.
+that its process id is known and nothing outlives this process. Five channels lead out of the
+guest: the command's standard output and error, its exit status, the kernel's console, and one to
+ask what its displays show.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from . import build, faults, host, paths, qemu, venv
+from . import build, faults, host, paths, qemu, screen, venv
 from .kernels import Kernel
 from .report import SetupError, say, tail
 
@@ -86,7 +87,9 @@ def run(kernel: Kernel, session: Session) -> int:
         work = Path(folder)
         prepare(work / "session", kernel, session, modules)
         try:
-            boot(qemu_command(kernel, session, work, log), session.timeout, log)
+            command = qemu_command(kernel, session, work, log)
+            with screen.Screen(work):
+                boot(command, session.timeout, log)
             status = read_status(work / "status")
         except qemu.Lost as lost:
             sys.stdout.flush()
@@ -210,6 +213,7 @@ def virtme_options(
     words += ["-set", f"chardev.ret.path={work / 'status'}"]
     # A bus master of nobody here, for vblit-edu; it reaches all memory, unlike by default.
     words += ["-device", "edu,dma_mask=0xffffffffffffffff"]
+    words += screen.options(work)
     if session.icount:
         words += ["-accel", "tcg,thread=single", "-icount", "shift=1,sleep=off"]
     elif not kvm:

@@ -183,6 +183,12 @@ bool vdmabuf_translated(struct device *dev)
 	return domain && domain->type != IOMMU_DOMAIN_IDENTITY;
 }
 
+/* dma_capable() needs what the newest kernels keep from modules. */
+static bool reaches(struct device *dev, dma_addr_t addr, size_t size)
+{
+	return addr + size - 1 <= min_not_zero(dma_get_mask(dev), dev->bus_dma_limit);
+}
+
 /**
  * vdmabuf_coherent_map - give a device the addresses of a coherent buffer
  * @mapping: with its segments, not mapped
@@ -201,7 +207,7 @@ int vdmabuf_coherent_map(struct vdmabuf_mapping *mapping)
 	for_each_sgtable_sg(sgt, sg, i) {
 		sg_dma_address(sg) = phys_to_dma(mapping->dev, sg_phys(sg));
 		sg_dma_len(sg) = sg->length;
-		if (!dma_capable(mapping->dev, sg_dma_address(sg), sg->length, true))
+		if (!reaches(mapping->dev, sg_dma_address(sg), sg->length))
 			return -ENXIO;
 	}
 	sgt->nents = sgt->orig_nents;

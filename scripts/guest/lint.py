@@ -11,7 +11,7 @@ from . import build, debug_kernel, kernels, paths, tree, venv
 from .report import run, say, step
 from .sandbox import Sandbox
 
-PYTHON = ("python", "scripts", "tests")
+PYTHON = ("python", "scripts", "tests", "examples")
 C = ("kernel", "tests/module")
 CHECKPATCH = ("checkpatch.pl", "spelling.txt", "const_structs.checkpatch")
 # What checkpatch cannot know about a file.

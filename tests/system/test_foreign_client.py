@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: MIT
+"""v4l2-ctl, unmodified: it streams from vivid to vivid by dma-buf, and we lock its buffers.
+
+It knows nothing of locks, and vivid makes no fences: nothing of ours may hold it up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import glob
+import os
+import select
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from actors import Actor, until
+from buffers import allocate
+from locks import READ, WRITE, lock, trylock, unlock
+
+from dmabuf_sync import Blitter, DmaBuf
+
+WIDTH, HEIGHT = 320, 180
+SYS_PIDFD_GETFD = 438
+PATIENCE = 20.0
+VIVID = (
+    "n_devs=1 node_types=0x101 num_inputs=1 input_types=0 num_outputs=1 output_types=1"
+    " no_error_inj=1"
+)
+# Who makes the buffers that the other one gets.
+WAYS = {
+    "capture": ("--stream-mmap=3", "--stream-out-dmabuf"),
+    "output": ("--stream-out-mmap=3", "--stream-dmabuf"),
+}
+
+Actors = Callable[[int], list[Actor]]
+
+
+def nodes() -> dict[str, str]:
+    """vivid's nodes, by the last part of their names."""
+    found = {}
+    for path in glob.glob("/sys/class/video4linux/video*/name"):
+        with open(path) as file:
+            driver, _, kind = file.read().strip().partition("-")
+        if driver == "vivid":
+            found[kind.split("-", 1)[1]] = "/dev/" + path.split("/")[4]
+    return found
+
+
+@pytest.fixture(scope="module")
+def vivid() -> tuple[str, str]:
+    """The capture and the output node."""
+    if "vid-out" not in nodes():
+        subprocess.run(["modprobe", "-r", "vivid"], check=True)
+        subprocess.run(["modprobe", "vivid", *VIVID.split()], check=True)
+    until(lambda: {"vid-cap", "vid-out"} <= set(nodes()), "vivid's nodes")
+    return nodes()["vid-cap"], nodes()["vid-out"]
+
+
+class Stream:
+    """A running v4l2-ctl. It prints something for every frame."""
+
+    def __init__(self, capture: str, output: str, way: str) -> None:
+        form = f"width={WIDTH},height={HEIGHT},pixelformat=XR24"
+        for node, option in ((capture, "--set-fmt-video"), (output, "--set-fmt-video-out")):
+            subprocess.run(["v4l2-ctl", "-d", node, f"{option}={form}"], check=True)
+        self.process = subprocess.Popen(
+            ["v4l2-ctl", "-d", capture, "-e", output, *WAYS[way]],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        assert self.process.stdout
+        self._pipe = self.process.stdout.fileno()
+        os.set_blocking(self._pipe, False)
+
+    def goes_on(self, frames: int = 5) -> None:
+        """Wait for so many more frames."""
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._pipe, 4096):
+                pass
+        seen = b""
+        deadline = time.monotonic() + PATIENCE
+        while len(seen) < 2 * frames:
+            ready = select.select([self._pipe], [], [], deadline - time.monotonic())[0]
+            assert ready, f"v4l2-ctl is stuck after {seen!r}"
+            data = os.read(self._pipe, 4096)
+            assert data, f"v4l2-ctl has ended with {seen!r}"
+            seen += data
+
+    def take_buffers(self) -> list[int]:
+        """Our own descriptors of its dma-bufs."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        pid = self.process.pid
+        pidfd = os.pidfd_open(pid)
+        taken = []
+        for name in sorted(os.listdir(f"/proc/{pid}/fd"), key=int):
+            if "dmabuf" in os.readlink(f"/proc/{pid}/fd/{name}"):
+                fd = libc.syscall(SYS_PIDFD_GETFD, pidfd, int(name), 0)
+                assert fd >= 0, os.strerror(ctypes.get_errno())
+                taken.append(fd)
+        os.close(pidfd)
+        return taken
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture(params=WAYS)
+def stream(request: pytest.FixtureRequest, vivid: tuple[str, str]) -> Iterator[Stream]:
+    made = Stream(*vivid, request.param)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def theirs(stream: Stream) -> Iterator[list[int]]:
+    """The buffers of the stream."""
+    stream.goes_on()
+    fds = stream.take_buffers()
+    assert len(fds) >= 3
+    yield fds
+    for fd in fds:
+        os.close(fd)
+
+
+def test_our_locks_on_its_buffers(stream: Stream, theirs: list[int], actors: Actors) -> None:
+    (other,) = actors(1)
+    for fd in theirs:
+        lock(fd, WRITE)
+        with pytest.raises(BlockingIOError):
+            other.call(trylock, fd, READ)
+    stream.goes_on()
+    with Blitter() as blitter, DmaBuf(allocate("vdmabuf", 1 << 20)) as ours:
+        job = blitter.copy(theirs[0], ours, WIDTH * HEIGHT * 4, wait=False)
+        stream.goes_on()
+        assert not job.granted
+        for fd in theirs:
+            unlock(fd)
+        job.wait(PATIENCE)
+        job.close()
+        with ours.map() as memory:
+            assert len(set(memory[: WIDTH * 4].cast("I"))) > 1
+    for fd in theirs:
+        other.call(trylock, fd, WRITE)
+        other.call(unlock, fd)
+    stream.goes_on()
+
+
+def test_its_end_is_not_ours(stream: Stream, theirs: list[int], actors: Actors) -> None:
+    """It is killed: our locks and the memory stay."""
+    (other,) = actors(1)
+    lock(theirs[0], WRITE)
+    stream.close()
+    with pytest.raises(BlockingIOError):
+        other.call(trylock, theirs[0], READ)
+    with DmaBuf(os.dup(theirs[1])) as buffer, buffer.map() as memory:
+        assert len(memory) >= WIDTH * HEIGHT * 4
+    unlock(theirs[0])
+    other.call(trylock, theirs[0], WRITE)
+    other.call(unlock, theirs[0])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import glob
 import os
 import select
 import subprocess
@@ -16,19 +15,16 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from actors import Actor, until
+from actors import Actor
 from buffers import allocate
 from locks import READ, WRITE, lock, trylock, unlock
+from vivid import vivid_pair
 
 from dmabuf_sync import Blitter, DmaBuf
 
 WIDTH, HEIGHT = 320, 180
 SYS_PIDFD_GETFD = 438
 PATIENCE = 20.0
-VIVID = (
-    "n_devs=1 node_types=0x101 num_inputs=1 input_types=0 num_outputs=1 output_types=1"
-    " no_error_inj=1"
-)
 # Who makes the buffers that the other one gets.
 WAYS = {
     "capture": ("--stream-mmap=3", "--stream-out-dmabuf"),
@@ -38,25 +34,10 @@ WAYS = {
 Actors = Callable[[int], list[Actor]]
 
 
-def nodes() -> dict[str, str]:
-    """vivid's nodes, by the last part of their names."""
-    found = {}
-    for path in glob.glob("/sys/class/video4linux/video*/name"):
-        with open(path) as file:
-            driver, _, kind = file.read().strip().partition("-")
-        if driver == "vivid":
-            found[kind.split("-", 1)[1]] = "/dev/" + path.split("/")[4]
-    return found
-
-
 @pytest.fixture(scope="module")
 def vivid() -> tuple[str, str]:
     """The capture and the output node."""
-    if "vid-out" not in nodes():
-        subprocess.run(["modprobe", "-r", "vivid"], check=True)
-        subprocess.run(["modprobe", "vivid", *VIVID.split()], check=True)
-    until(lambda: {"vid-cap", "vid-out"} <= set(nodes()), "vivid's nodes")
-    return nodes()["vid-cap"], nodes()["vid-out"]
+    return vivid_pair()
 
 
 class Stream:

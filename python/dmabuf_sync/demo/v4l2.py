@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A V4L2 capture device that fills other people's dma-bufs.
+"""V4L2 devices that fill, or show, other people's dma-bufs.
 
 Only what streaming with ``V4L2_MEMORY_DMABUF`` on a single-planar device needs. Debian 13 packages
 no Python binding of V4L2, so the structures of ``linux/videodev2.h`` are spelled out here.
@@ -18,8 +18,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import ClassVar, Self
 
 _CAPTURE = 1  # V4L2_BUF_TYPE_VIDEO_CAPTURE
+_OUTPUT = 2  # V4L2_BUF_TYPE_VIDEO_OUTPUT
 _MEMORY_DMABUF = 4
 _FIELD_NONE = 1
 _BUF_FLAG_ERROR = 0x40
@@ -146,33 +148,36 @@ _QUERYCTRL = _iowr(36, _QueryControl)
 
 @dataclass(frozen=True)
 class Captured:
-    """A buffer the camera has filled: its index and the camera's own count of frames."""
+    """A buffer the device is done with: its index and the device's own count of frames."""
 
     index: int
     sequence: int
 
 
-class Camera:
-    """A V4L2 capture device in XRGB32; one thread at a time may use it.
+class VideoDevice:
+    """A V4L2 device in XRGB32; one thread at a time may use it.
 
-    ``width`` and ``height`` are in pixels, ``rate`` is in frames per second; the attributes of the
-    same names tell what the driver made of them. Errors are OSError as the driver gives them.
+    ``width`` and ``height`` are in pixels, ``rate`` is in frames per second, 0 to leave it; the
+    attributes of the same names tell what the driver made of them. Errors are OSError as the driver
+    gives them.
     """
 
-    def __init__(self, path: str | os.PathLike[str], width: int, height: int, rate: int) -> None:
+    _type: ClassVar[int]
+
+    def __init__(
+        self, path: str | os.PathLike[str], width: int, height: int, rate: int = 0
+    ) -> None:
         self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            form = _Format(type=_CAPTURE)
+            form = _Format(type=self._type)
             form.fmt.pix = _PixFormat(
                 width=width, height=height, pixelformat=XRGB32, field=_FIELD_NONE
             )
             self._ioctl(_S_FMT, form)
             pix = form.fmt.pix
             if pix.pixelformat != XRGB32:
-                raise OSError(errno.EINVAL, "the camera has no XRGB32", str(path))
-            parm = _StreamParm(type=_CAPTURE)
-            parm.parm.capture = _CaptureParm(numerator=1, denominator=rate)
-            self._ioctl(_S_PARM, parm)
+                raise OSError(errno.EINVAL, "the device has no XRGB32", str(path))
+            self.rate = self._set_rate(rate) if rate else 0.0
         except BaseException:
             os.close(self._fd)
             raise
@@ -180,14 +185,19 @@ class Camera:
         self.height: int = pix.height
         self.pitch: int = pix.bytesperline
         self.size: int = pix.sizeimage
+
+    def _set_rate(self, rate: int) -> float:
+        parm = _StreamParm(type=self._type)
+        parm.parm.capture = _CaptureParm(numerator=1, denominator=rate)
+        self._ioctl(_S_PARM, parm)
         period = parm.parm.capture
-        self.rate: float = period.denominator / period.numerator
+        return float(period.denominator / period.numerator)
 
     def _ioctl(self, request: int, argument: ctypes.Structure) -> None:
         fcntl.ioctl(self._fd, request, argument)
 
     def fileno(self) -> int:
-        """The device's fd: readable when a filled buffer waits in ``dequeue()``."""
+        """The device's fd: readable (a camera) or writable when a buffer waits in ``dequeue()``."""
         return self._fd
 
     def set_control(self, name: str, value: int) -> None:
@@ -207,34 +217,36 @@ class Camera:
 
     def request_buffers(self, count: int) -> None:
         """Make ``count`` buffer slots, without memory of their own; 0 forgets them."""
-        request = _RequestBuffers(count=count, type=_CAPTURE, memory=_MEMORY_DMABUF)
+        request = _RequestBuffers(count=count, type=self._type, memory=_MEMORY_DMABUF)
         self._ioctl(_REQBUFS, request)
         if request.count < count:
-            raise OSError(errno.ENOMEM, f"the camera has {request.count} slots, not {count}")
+            raise OSError(errno.ENOMEM, f"the device has {request.count} slots, not {count}")
 
     def queue(self, index: int, fd: int, size: int) -> None:
-        """Hand the dma-buf ``fd`` of ``size`` bytes to the camera as slot ``index``."""
-        buffer = _Buffer(index=index, type=_CAPTURE, memory=_MEMORY_DMABUF, length=size)
+        """Hand the dma-buf ``fd`` of ``size`` bytes to the device as slot ``index``."""
+        buffer = _Buffer(index=index, type=self._type, memory=_MEMORY_DMABUF, length=size)
         buffer.m.fd = fd
+        buffer.bytesused = self.size
+        buffer.field = _FIELD_NONE
         self._ioctl(_QBUF, buffer)
 
     def dequeue(self) -> Captured:
-        """Take back the oldest filled buffer; BlockingIOError when there is none yet."""
-        buffer = _Buffer(type=_CAPTURE, memory=_MEMORY_DMABUF)
+        """Take back the oldest buffer that is done with; BlockingIOError if there is none yet."""
+        buffer = _Buffer(type=self._type, memory=_MEMORY_DMABUF)
         self._ioctl(_DQBUF, buffer)
         if buffer.flags & _BUF_FLAG_ERROR:
-            raise OSError(errno.EIO, f"the camera spoiled frame {buffer.sequence}")
+            raise OSError(errno.EIO, f"the device spoiled frame {buffer.sequence}")
         return Captured(buffer.index, buffer.sequence)
 
     @contextmanager
     def streaming(self) -> Iterator[None]:
-        """Fill queued buffers during the ``with`` block; its end takes back all that are queued."""
-        capture = ctypes.c_int(_CAPTURE)
-        fcntl.ioctl(self._fd, _STREAMON, capture)
+        """Work on queued buffers during the ``with`` block; its end takes back all of them."""
+        kind = ctypes.c_int(self._type)
+        fcntl.ioctl(self._fd, _STREAMON, kind)
         try:
             yield
         finally:
-            fcntl.ioctl(self._fd, _STREAMOFF, capture)
+            fcntl.ioctl(self._fd, _STREAMOFF, kind)
 
     def close(self) -> None:
         """Close the device, which also stops it."""
@@ -242,7 +254,7 @@ class Camera:
             os.close(self._fd)
             self._fd = -1
 
-    def __enter__(self) -> Camera:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -252,6 +264,18 @@ class Camera:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class Camera(VideoDevice):
+    """A capture device: fills buffers."""
+
+    _type = _CAPTURE
+
+
+class VideoOutput(VideoDevice):
+    """An output device: shows buffers."""
+
+    _type = _OUTPUT
 
 
 def _vivid_node() -> Path | None:

@@ -2,8 +2,6 @@
 /*
  * dmabuf-sync: cache maintenance around the time the CPU has a buffer.
  */
-#include <linux/wait_bit.h>
-
 #include "dsync.h"
 
 /**
@@ -122,7 +120,7 @@ int dsync_cache_begin(struct dsync_access *access)
 		WRITE_ONCE(queue->beginnings, queue->beginnings - 1);
 		if (!err)
 			access->begun |= wanted;
-		wake_up_var(queue);
+		dsync_wake_var(queue);
 		if (err)
 			break;
 	}

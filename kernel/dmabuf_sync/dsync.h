@@ -11,6 +11,7 @@
 #include <linux/list.h>
 #include <linux/pid.h>
 #include <linux/wait.h>
+#include <linux/wait_bit.h>
 #include <linux/workqueue.h>
 #include <linux/ww_mutex.h>
 
@@ -257,6 +258,14 @@ static inline void dsync_queue_lock(struct dsync_queue *queue)
 static inline void dsync_queue_unlock(struct dsync_queue *queue)
 {
 	ww_mutex_unlock(&queue->lock);
+}
+
+/* After a change of something that others wait for without a lock. */
+static inline void dsync_wake_var(void *var)
+{
+	/* Pairs with wait_var_event(): they see the change, or we see them wait. */
+	smp_mb();
+	wake_up_var(var);
 }
 
 /* grant.c */

@@ -6,7 +6,6 @@
 #include <linux/export.h>
 #include <linux/fdtable.h>
 #include <linux/rculist.h>
-#include <linux/wait_bit.h>
 
 #include "dsync.h"
 
@@ -139,7 +138,7 @@ void dsync_released(const struct dsync_access *access, loff_t first, loff_t last
 	exporter->released(dmabuf, first, last);
 	dsync_queue_lock(queue);
 	WRITE_ONCE(queue->closed, queue->closed - 1);
-	wake_up_var(&queue->range_calls);
+	dsync_wake_var(&queue->range_calls);
 }
 
 static bool held_for(const struct dsync_access *held, const struct dma_buf *dmabuf,

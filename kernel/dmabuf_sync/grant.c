@@ -2,8 +2,6 @@
 /*
  * dmabuf-sync: who gets a buffer, and when.
  */
-#include <linux/wait_bit.h>
-
 #include "dsync.h"
 #include "trace.h"
 

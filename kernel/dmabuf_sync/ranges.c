@@ -3,7 +3,6 @@
  * dmabuf-sync: cache maintenance byte by byte, for exporters that can.
  */
 #include <linux/slab.h>
-#include <linux/wait_bit.h>
 
 #include "dsync.h"
 
@@ -108,7 +107,7 @@ static enum dma_data_direction direction(bool write)
 static void call_over(struct dsync_queue *queue)
 {
 	WRITE_ONCE(queue->range_calls, queue->range_calls - 1);
-	wake_up_var(&queue->range_calls);
+	dsync_wake_var(&queue->range_calls);
 }
 
 static int begin(struct dsync_access *access, loff_t first, loff_t last)

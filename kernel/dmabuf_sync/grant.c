@@ -357,9 +357,9 @@ static bool whole_write(const struct dsync_access *access)
 {
 	if (!(access->type & DMABUF_SYNC_WRITE))
 		return false;
-	if ((access->type & DMABUF_SYNC_DMA) &&
-	    dsync_dma_overlap(access, access->dmabuf, OFFSET_MAX, OFFSET_MAX))
-		return true;
+	if (access->type & DMABUF_SYNC_DMA)
+		return dsync_dma_overlap(access, access->dmabuf, 0, 0) &&
+		       dsync_dma_overlap(access, access->dmabuf, OFFSET_MAX, OFFSET_MAX);
 	return access->start == 0 && access->end == OFFSET_MAX;
 }
 

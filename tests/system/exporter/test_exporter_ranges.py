@@ -58,6 +58,29 @@ def counted(function: Callable[[], None]) -> dict[str, int]:
     return {name: value - before[name] for name, value in stats().items() if value != before[name]}
 
 
+# --- who waits for which
+
+
+def test_device_that_writes_the_end_keeps_nobody_from_the_beginning(
+    buffer: DmaBuf, actors: Actors
+) -> None:
+    """It is not one that writes everything, behind which nobody need be looked at."""
+    fd = buffer.fileno()
+    (other,) = actors(1)
+    lock(fd, WRITE, 0, 100)
+    lock(fd, WRITE, 2 * PAGE, 100)
+    with Sync("device") as device:
+        device.add(fd, Access.WRITE | Access.DMA, offset=PAGE)
+        device.request()
+        other.start(lock, fd, WRITE, 0, 100)
+        until_waiting(other, fd)
+        unlock(fd, 0, 100)
+        other.result()
+        other.call(unlock, fd)
+        unlock(fd)
+        device.unlock()
+
+
 # --- only those bytes
 
 

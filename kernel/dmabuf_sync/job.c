@@ -158,12 +158,14 @@ void dsync_job_granted(struct dsync_request *request)
 
 static void job_runs(struct dmabuf_sync *sync)
 {
-	struct dsync_job *job = &sync->job;
-
 	trace_dmabuf_sync_job_start(sync, 0);
 	dsync_count(JOB_START);
 	set_job_state(sync, DMABUF_SYNC_JOB_RUNNING);
-	queue_delayed_work(dsync_signal_wq, &job->watchdog, dsync_job_timeout());
+}
+
+static void watch(struct dmabuf_sync *sync)
+{
+	queue_delayed_work(dsync_signal_wq, &sync->job.watchdog, dsync_job_timeout());
 }
 
 static void start_work(struct work_struct *work)
@@ -176,6 +178,9 @@ static void start_work(struct work_struct *work)
 	if (!sync->ops->queues)
 		job_runs(sync);
 	sync->ops->start(sync, sync->priv);
+	/* Not before: what was not started yet cannot be stopped. finish_work() waits for us. */
+	if (!sync->ops->queues)
+		watch(sync);
 	dma_fence_end_signalling(cookie);
 }
 
@@ -187,8 +192,10 @@ static void start_work(struct work_struct *work)
  */
 void dmabuf_sync_running(struct dmabuf_sync *sync)
 {
-	if (!WARN_ON_ONCE(!sync->ops->queues))
-		job_runs(sync);
+	if (WARN_ON_ONCE(!sync->ops->queues))
+		return;
+	job_runs(sync);
+	watch(sync);
 }
 EXPORT_SYMBOL_GPL(dmabuf_sync_running);
 

@@ -53,6 +53,7 @@ struct dsync_test_state {
 #define DSYNC_TEST_NO_STOP	BIT(1)	/* all but stop */
 #define DSYNC_TEST_BAD_PREPARE	BIT(2)	/* prepare fails with ENOSPC */
 #define DSYNC_TEST_QUICK	BIT(3)	/* start ends the job before it returns */
+#define DSYNC_TEST_SLOW_START	BIT(4)	/* start takes its time */
 
 /* DSYNC_TEST_SINGLE_LOCK: beside the access type */
 #define DSYNC_TEST_WAIT		BIT(16)

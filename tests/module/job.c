@@ -2,6 +2,7 @@
 /*
  * dsync_test: DMA jobs that do nothing until the test says that they are done.
  */
+#include <linux/delay.h>
 #include <linux/dma-fence.h>
 #include <linux/fcntl.h>
 #include <linux/file.h>
@@ -51,6 +52,8 @@ static void job_start(struct dmabuf_sync *sync, void *priv)
 {
 	struct client *client = priv;
 
+	if (client->flags & DSYNC_TEST_SLOW_START)
+		msleep(100);
 	set_running(client, sync);
 	saw(client, &client->state.started, 's');
 	if ((client->flags & DSYNC_TEST_QUICK) || READ_ONCE(client->closing))

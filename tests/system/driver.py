@@ -30,7 +30,7 @@ READ, WRITE, DMA_READ, DMA_WRITE = 1, 2, 5, 6
 RESVS = 4
 """Reservation objects of the module, numbered from 0."""
 
-NO_OPS, NO_STOP, BAD_PREPARE, QUICK = 1, 2, 4, 8
+NO_OPS, NO_STOP, BAD_PREPARE, QUICK, SLOW_START = 1, 2, 4, 8, 16
 TO_DEVICE, FROM_DEVICE, NO_DIRECTION = 1, 2, 3
 _WAIT = 1 << 16
 

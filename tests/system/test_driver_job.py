@@ -19,6 +19,7 @@ from driver import (
     NO_STOP,
     QUICK,
     READ,
+    SLOW_START,
     Driver,
     fails,
 )
@@ -112,6 +113,18 @@ def test_end_of_a_job(
     driver.fini()
     driver.flush()
     until(lambda: driver.state().freed == 1, "freeing")
+
+
+def test_watchdog_does_not_stop_what_has_not_begun(
+    buf: int, drivers: Drivers, set_parameter: SetParameter
+) -> None:
+    """start() takes longer than the watchdog waits."""
+    driver = drivers(SLOW_START)
+    driver.get(buf, DMA_WRITE)
+    set_parameter("job_timeout_ms", 1)
+    driver.submit()
+    driver.wait_done()
+    assert driver.state().order == "pgstf"
 
 
 def test_prepare_fails_at_once(buf: int, drivers: Drivers) -> None:

@@ -268,6 +268,18 @@ static inline void dsync_wake_var(void *var)
 	wake_up_var(var);
 }
 
+/* Nobody is granted anything until it is open again. The queue is locked. */
+static inline void dsync_queue_close(struct dsync_queue *queue)
+{
+	WRITE_ONCE(queue->closed, queue->closed + 1);
+}
+
+static inline void dsync_queue_open(struct dsync_queue *queue)
+{
+	WRITE_ONCE(queue->closed, queue->closed - 1);
+	dsync_wake_var(&queue->range_calls);
+}
+
 /* grant.c */
 bool dsync_dma_overlap(const struct dsync_access *access, const struct dma_buf *dmabuf,
 		       loff_t start, loff_t end);

@@ -133,12 +133,11 @@ void dsync_released(const struct dsync_access *access, loff_t first, loff_t last
 
 	if (!exporter || !exporter->released || (access->type & DMABUF_SYNC_DMA))
 		return;
-	WRITE_ONCE(queue->closed, queue->closed + 1);
+	dsync_queue_close(queue);
 	dsync_queue_unlock(queue);
 	exporter->released(dmabuf, first, last);
 	dsync_queue_lock(queue);
-	WRITE_ONCE(queue->closed, queue->closed - 1);
-	dsync_wake_var(&queue->range_calls);
+	dsync_queue_open(queue);
 }
 
 static bool held_for(const struct dsync_access *held, const struct dma_buf *dmabuf,

@@ -179,6 +179,9 @@ static bool kept_back(const struct dsync_access *access, const struct list_head 
 	if (dsync_ranges_keep_back(access))
 		return true;
 	list_for_each_entry(other, &queue->granted, node) {
+		/* The queue is closed for as long as that takes. */
+		if (other->flags & DSYNC_ENDING)
+			continue;
 		if (ranges_in_inode(other) && other->dmabuf == access->dmabuf &&
 		    !dirty_for(other, access))
 			continue;

@@ -36,6 +36,8 @@ struct dsync_test_call {
  * @freed: (out) "
  * @grant_error: (out) what the callback of dmabuf_sync_submit() was told last
  * @order: (out) initials of the callbacks in the order in which they came
+ * @in_begin: (out) calls of begin_cpu_access that are running, whoever made them
+ * @in_end: (out) of end_cpu_access
  */
 struct dsync_test_state {
 	__u32 prepared;
@@ -46,6 +48,8 @@ struct dsync_test_state {
 	__u32 freed;
 	__s32 grant_error;
 	char order[36];
+	__u32 in_begin;
+	__u32 in_end;
 };
 
 /* DSYNC_TEST_INIT: which callbacks, and what they do */
@@ -86,7 +90,7 @@ struct dsync_test_state {
 /* Around them. */
 #define DSYNC_TEST_DONE_SOFTIRQ		DSYNC_TEST(0xE0)	/* done, from a timer */
 #define DSYNC_TEST_WAIT_STARTED		DSYNC_TEST(0xE1)
-#define DSYNC_TEST_EXPORT		DSYNC_TEST(0xE2)	/* dma-buf on resv number fd */
+#define DSYNC_TEST_EXPORT		DSYNC_TEST(0xE2)	/* on resv number fd, cached? */
 #define DSYNC_TEST_STATE		_IOR(0xA8, 0xE3, struct dsync_test_state)
 
 /**
@@ -145,6 +149,8 @@ void job_close(struct client *client);
 void shared_init(void);
 void shared_exit(void);
 struct dma_resv *shared_resv(unsigned int index);
-long shared_export(unsigned int index);
+long shared_export(unsigned int index, bool cached);
+u32 shared_in_begin(void);
+u32 shared_in_end(void);
 
 #endif /* DSYNC_TEST_H */

@@ -50,6 +50,8 @@ static long ioctl_state(struct client *client, unsigned long arg)
 	spin_lock_irq(&client->wait.lock);
 	state = client->state;
 	spin_unlock_irq(&client->wait.lock);
+	state.in_begin = shared_in_begin();
+	state.in_end = shared_in_end();
 	return copy_to_user((void __user *)arg, &state, sizeof(state)) ? -EFAULT : 0;
 }
 
@@ -71,7 +73,7 @@ static long test_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		dmabuf_sync_flush();
 		return 0;
 	case DSYNC_TEST_EXPORT:
-		return shared_export(call.fd);
+		return shared_export(call.fd, call.value);
 	case DSYNC_TEST_INIT:
 		return client_init(client, call.value);
 	default:

@@ -36,7 +36,7 @@ _WAIT = 1 << 16
 
 # struct dsync_test_call, struct dsync_test_state
 _CALL = struct.Struct("ii")
-_STATE = struct.Struct("IIIIIIi36s")
+_STATE = struct.Struct("IIIIIIi36sII")
 
 
 def _number(nr: int) -> int:
@@ -48,7 +48,11 @@ _READ_STATE = (2 << 30) | (_STATE.size << 16) | (0xA8 << 8) | 0xE3
 
 @dataclass(frozen=True)
 class State:
-    """What the callbacks have seen: how often each was called, and the order as initials."""
+    """What the callbacks have seen: how often each was called, and the order as initials.
+
+    And how many calls of begin_cpu_access and of end_cpu_access are running on all buffers that
+    were exported with caches.
+    """
 
     prepared: int
     granted: int
@@ -58,6 +62,8 @@ class State:
     freed: int
     grant_error: int
     order: str
+    in_begin: int
+    in_end: int
 
 
 class Driver:
@@ -88,8 +94,8 @@ class Driver:
     def state(self) -> State:
         data = bytearray(_STATE.size)
         fcntl.ioctl(self.fd, _READ_STATE, data)
-        *numbers, order = _STATE.unpack(data)
-        return State(*numbers, order.rstrip(b"\0").decode())
+        *numbers, order, in_begin, in_end = _STATE.unpack(data)
+        return State(*numbers, order.rstrip(b"\0").decode(), in_begin, in_end)
 
     def is_supported(self) -> bool:
         return self._call(0xC0) == 1
@@ -172,9 +178,25 @@ class Driver:
     def end_dma(self, times: int = 1) -> None:
         self._call(0xD6, value=times)
 
-    def export(self, index: int) -> int:
-        """The fd of a new dma-buf of 16 pages on reservation object `index`."""
-        return self._call(0xE2, index)
+    def export(self, index: int, caches: bool = False) -> int:
+        """The fd of a new dma-buf of 16 pages on reservation object `index`.
+
+        If it has `caches`, slow() says how long their maintenance takes.
+        """
+        return self._call(0xE2, index, int(caches))
+
+
+@contextlib.contextmanager
+def slow(call: str) -> Iterator[None]:
+    """During the body "begin" or "end" of a CPU access, of buffers with caches, do not return."""
+    path = f"/sys/module/dsync_test/parameters/slow_{call}"
+    with open(path, "w") as file:
+        file.write("1")
+    try:
+        yield
+    finally:
+        with open(path, "w") as file:
+            file.write("0")
 
 
 @contextlib.contextmanager

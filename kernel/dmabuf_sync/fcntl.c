@@ -24,6 +24,12 @@
  * the maximum counted from there.
  */
 
+/* A files_struct may be another process's by the time its old owner's hold has left. */
+static bool of_caller(const struct dsync_access *held)
+{
+	return (held->flags & DSYNC_OFD) || held->pid == task_tgid(current);
+}
+
 static struct dsync_access *find_hold(const struct dsync_access *like)
 {
 	struct dsync_access *held;
@@ -35,7 +41,8 @@ static struct dsync_access *find_hold(const struct dsync_access *like)
 			continue;
 		/* One that leaves is of interest only if its owner does not know. */
 		if ((held->flags & DSYNC_LEAVING) &&
-		    (!(held->flags & DSYNC_REVOKED) || (held->flags & DSYNC_TOLD)))
+		    (!(held->flags & DSYNC_REVOKED) || (held->flags & DSYNC_TOLD) ||
+		     !of_caller(held)))
 			continue;
 		return held;
 	}

@@ -60,8 +60,11 @@ void dsync_revoked_add(struct dsync_access *access)
 	LIST_HEAD(dropped);
 
 	access->queue = NULL;
-	/* The owner may have been told while the caches were cleaned. */
-	if (access->flags & DSYNC_TOLD) {
+	/*
+	 * The owner may have been told while the caches were cleaned, or be unknown: its
+	 * record was there before we were, and who made it has exited since.
+	 */
+	if ((access->flags & DSYNC_TOLD) || ((access->flags & DSYNC_POSIX) && !access->pid)) {
 		dsync_access_free(access);
 		return;
 	}

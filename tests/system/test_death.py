@@ -217,3 +217,27 @@ def _try_set(fd: int) -> None:
     _has.append(sync)
     sync.add(fd, Access.READ)
     sync.lock(blocking=False)
+
+
+def test_what_a_dead_owner_lost_is_not_told_to_another(
+    cached: int, drivers: Drivers, actors: Actors, set_parameter: SetParameter
+) -> None:
+    """Its files_struct is used again, by processes that have nothing to do with it (C7)."""
+    driver = drivers(None)
+    waiter, holder = actors(2)
+    set_parameter("hold_timeout_ms", 1)
+    holder.call(lock, cached, WRITE)
+    # A device waits: the CPU would take the buffer over, and nothing would end.
+    device = drivers()
+    device.get(cached, DMA_WRITE)
+    with slow("end"):
+        device.submit()
+        until(lambda: driver.state().in_end == 1, "revoking")
+        holder.kill()
+        for other in actors(32):
+            other.call(unlock, cached)
+    device.wait_started()
+    device.done()
+    device.wait_done()
+    waiter.call(lock, cached, WRITE)
+    waiter.call(unlock, cached)

@@ -193,7 +193,8 @@ bool dsync_posix_may_access(const struct dma_buf *dmabuf, loff_t first, loff_t l
 }
 
 /* A record whose owner has no granted access in the queue: made before the module came. */
-static struct file_lock *find_stranger(struct dsync_queue *queue, struct file_lock_context *ctx)
+static struct file_lock *find_stranger(struct dsync_queue *queue, const struct dma_buf *dmabuf,
+				       struct file_lock_context *ctx)
 {
 	struct dsync_access *held;
 	struct file_lock *record;
@@ -202,7 +203,7 @@ static struct file_lock *find_stranger(struct dsync_queue *queue, struct file_lo
 		bool known = false;
 
 		list_for_each_entry(held, &queue->granted, node)
-			if (held->owner == file_lock_owner(record))
+			if (held->dmabuf == dmabuf && held->owner == file_lock_owner(record))
 				known = true;
 		if (!known)
 			return record;
@@ -228,7 +229,7 @@ void dsync_posix_adopt(struct dsync_queue *queue, struct dma_buf *dmabuf)
 
 	while (ctx) {
 		spin_lock(&ctx->flc_lock);
-		stranger = find_stranger(queue, ctx);
+		stranger = find_stranger(queue, dmabuf, ctx);
 		spin_unlock(&ctx->flc_lock);
 		if (!stranger)
 			return;
@@ -237,7 +238,7 @@ void dsync_posix_adopt(struct dsync_queue *queue, struct dma_buf *dmabuf)
 		if (!access)
 			return;
 		spin_lock(&ctx->flc_lock);
-		record = find_stranger(queue, ctx);
+		record = find_stranger(queue, dmabuf, ctx);
 		if (!record) {
 			spin_unlock(&ctx->flc_lock);
 			dsync_access_free(access);

@@ -286,6 +286,14 @@ int dsync_posix_remove(struct file *file, const void *owner)
 	return posix_lock_file(file, &fl, NULL);
 }
 
+/* Nobody's: a driver's own doing, or shared by all who have the file. */
+static pid_t pid_of(const struct dsync_access *held)
+{
+	if (held->flags & DSYNC_OFD)
+		return -1;
+	return (held->flags & DSYNC_KERNEL) && !(held->flags & DSYNC_JOB) ? -1 : pid_nr(held->pid);
+}
+
 /* An fcntl() hold that is complete, whose ranges are in the inode of its own dma-buf. */
 static bool in_records(const struct dsync_access *held)
 {
@@ -311,8 +319,7 @@ bool dsync_posix_queue_conflict(const struct dsync_access *access, struct file_l
 			continue;
 		file_lock_flags(fl) = FL_POSIX;
 		file_lock_type(fl) = held->type & DMABUF_SYNC_WRITE ? F_WRLCK : F_RDLCK;
-		file_lock_pid(fl) = held->flags & (DSYNC_KERNEL | DSYNC_OFD) ? -1 :
-								       pid_nr(held->pid);
+		file_lock_pid(fl) = pid_of(held);
 		/* Through another dma-buf of the same memory it is all or nothing. */
 		fl->fl_start = in_records(held) ? 0 : held->start;
 		fl->fl_end = in_records(held) ? OFFSET_MAX : held->end;

@@ -13,6 +13,7 @@ from actors import Actor, until
 from buffers import allocate, available
 from driver import DMA_READ, Driver
 from locks import READ, WRITE, lock, trylock, unlock
+from locks import test as getlk
 from parties import KINDS, WAITING_KINDS, Party
 from state import accesses, counters, until_waiting, waiting
 
@@ -191,6 +192,18 @@ def test_ranges(buf: int, actors: Actors, holding: str, asking: str) -> None:
     holder.call(_drop_ranges, buf)
     asker.result()
     assert sorted(a.pid for a in accesses(buf)) == sorted([os.getpid(), asker.pid])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_getlk_names_the_holder(buf: int, parties: Parties, kind: str) -> None:
+    """Who locked or submitted; a driver that locks does it for nobody."""
+    (party,) = parties(kind)
+    party.get(buf, False)
+    assert getlk(buf, READ) is None
+    assert getlk(buf, WRITE) == (READ, 0, 0, -1 if kind == "driver" else party.pid)
+    assert [access.pid for access in accesses(buf)] == [party.pid]  # it took nothing
+    party.give(buf)
+    assert getlk(buf, WRITE) is None
 
 
 @pytest.mark.parametrize("asking", ["fcntl", "sync"])

@@ -7,6 +7,7 @@
 #include <linux/mm.h>
 #include <linux/percpu.h>
 #include <linux/rcupdate.h>
+#include <linux/rwsem.h>
 #include <linux/vmalloc.h>
 
 #include "dsync.h"
@@ -22,7 +23,14 @@
  * their page is mapped writable a second time for the moment of the change.
  * .flush (empty as well) is used to hear of a close.
  *
- * Both members must be empty before, and are empty again afterwards. To go:
+ * Both members must be empty before, and are empty again afterwards.
+ *
+ * To come: while some tasks may have found .lock empty still, all others do
+ * what those do. If one took back a lock behind our back that another waits for
+ * in our queue, nobody would ever look at that queue again. Once all come here,
+ * and none is on the old way any more, our way is taken by all at once.
+ *
+ * To go:
  *
  * - they are cleared;
  * - synchronize_rcu_tasks(): every task that may have read them has either
@@ -38,12 +46,43 @@
 static const struct file_operations *fops;
 static DEFINE_PER_CPU(long, calls);
 
+/* Taken for reading by who goes the old way. */
+static DECLARE_RWSEM(old_way);
+static bool in_use;
+
+/* As the VFS does it for a file without .lock. */
+static int without_us(struct file *file, int cmd, struct file_lock *fl)
+{
+	if (!IS_GETLK(cmd))
+		return posix_lock_file(file, fl, NULL);
+	posix_test_lock(file, fl);
+	return 0;
+}
+
+static int lock_early(struct file *file, int cmd, struct file_lock *fl)
+{
+	int ret;
+
+	down_read(&old_way);
+	if (!in_use) {
+		ret = without_us(file, cmd, fl);
+		up_read(&old_way);
+		return ret;
+	}
+	up_read(&old_way);
+	return dsync_fcntl(file, cmd, fl);
+}
+
 static int hook_lock(struct file *file, int cmd, struct file_lock *fl)
 {
 	int ret;
 
 	this_cpu_inc(calls);
-	ret = dsync_fcntl(file, cmd, fl);
+	/* Pairs with dsync_hook_install(): nobody is on the old way any more. */
+	if (likely(smp_load_acquire(&in_use)))
+		ret = dsync_fcntl(file, cmd, fl);
+	else
+		ret = lock_early(file, cmd, fl);
 	this_cpu_dec(calls);
 	return ret;
 }
@@ -166,8 +205,12 @@ int dsync_hook_install(void)
 	err = write_fops(hook_lock, hook_flush);
 	if (err)
 		return err;
-	/* Whoever saw the members empty is done before sync objects can exist. */
+	/* Whoever saw the members empty is done then. */
 	synchronize_rcu_tasks();
+	down_write(&old_way);
+	/* Pairs with hook_lock(). */
+	smp_store_release(&in_use, true);
+	up_write(&old_way);
 	return 0;
 }
 

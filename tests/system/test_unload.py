@@ -100,7 +100,10 @@ def test_load_and_unload_under_load(
     for index, actor in enumerate(hammers):
         actor.start(_hammer, plain if index % 2 else buf)
     for _ in range(rounds):
-        until(lambda: not rmmod("dmabuf_sync"), "unloading under load")
+        try:
+            until(lambda: not rmmod("dmabuf_sync"), "unloading under load")
+        except AssertionError as error:
+            raise AssertionError(accesses()) from error
         insmod("dmabuf_sync")
     for actor in hammers:
         actor.kill()

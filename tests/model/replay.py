@@ -103,6 +103,11 @@ class Rules:
         if queue.granted or not queue.waiting or queue.waiting[0].name == name:
             return
         first = queue.waiting[0]
+        if any(
+            access.dma and access.state is State.ASKED and access.resv == first.resv
+            for access in self._accesses.values()
+        ):
+            return  # who asks for a device may be cleaning caches for it
         if first.is_fcntl or len(self._request(first)) == 1:
             self._broken(f"nothing keeps back {first}")
 

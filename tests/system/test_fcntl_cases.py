@@ -14,9 +14,20 @@ from typing import Any
 
 import pytest
 from actors import Actor
-from locks import FLOCK, READ, UNLOCK, WRITE, lock, ofd_trylock, trylock, unlock
+from locks import (
+    F_OFD_GETLK,
+    F_OFD_SETLK,
+    FLOCK,
+    READ,
+    UNLOCK,
+    WRITE,
+    lock,
+    ofd_trylock,
+    trylock,
+    unlock,
+)
 from locks import test as getlk
-from state import accesses, proc_locks
+from state import accesses, counters, proc_locks
 
 Actors = Callable[[int], list[Actor]]
 SetParameter = Callable[[str, int], None]
@@ -26,7 +37,10 @@ LAST = (1 << 63) - 1
 
 @pytest.fixture
 def plain() -> Iterator[int]:
-    """A tmpfs file that is as long as the dma-buf."""
+    """A tmpfs file that is as long as the dma-buf.
+
+    Actors have it by fork: one open file description for all, as it always is with a dma-buf.
+    """
     with tempfile.TemporaryFile(dir="/dev/shm") as file:
         file.truncate(SIZE)
         yield file.fileno()
@@ -47,6 +61,7 @@ def records(fd: int) -> list[tuple[str, str, int]]:
 
 # Each is a sequence of (who, command, type, start, length).
 SET, GET = fcntl.F_SETLK, fcntl.F_GETLK
+OFD, OFDGET = F_OFD_SETLK, F_OFD_GETLK
 CASES = {
     "unlock the middle": [(0, SET, WRITE, 0, 30), (0, SET, UNLOCK, 10, 10), (1, GET, WRITE, 5, 20)],
     "unlock the head": [(0, SET, READ, 0, 30), (0, SET, UNLOCK, 0, 10), (1, GET, WRITE, 0, 0)],
@@ -69,6 +84,31 @@ CASES = {
     "own locks are no conflict": [(0, SET, WRITE, 0, 0), (0, GET, WRITE, 0, 0)],
     "readers are no conflict": [(0, SET, READ, 0, 0), (1, GET, READ, 0, 0)],
     "first of two conflicts": [(0, SET, READ, 50, 5), (0, SET, READ, 9, 5), (1, GET, WRITE, 0, 0)],
+    "descriptions against a process": [
+        (0, OFD, WRITE, 0, 10), (1, SET, READ, 5, 10), (1, GET, READ, 0, 0), (1, SET, READ, 10, 5)
+    ],
+    "a process against descriptions": [
+        (0, SET, READ, 0, 10), (1, OFD, WRITE, 9, 1), (1, OFDGET, WRITE, 0, 0), (1, OFD, READ, 9, 1)
+    ],
+    "one process, both kinds": [
+        (0, SET, WRITE, 0, 10), (0, OFD, READ, 0, 1), (0, OFDGET, READ, 0, 0),
+        (0, OFD, WRITE, 10, 1),
+    ],
+    "all share the description": [
+        (0, OFD, WRITE, 0, 10), (1, OFD, WRITE, 0, 10), (1, OFDGET, WRITE, 0, 0),
+        (1, OFD, READ, 3, 3), (0, OFD, UNLOCK, 0, 2), (1, SET, WRITE, 0, 2), (1, OFD, UNLOCK, 0, 0),
+    ],
+    "description split and merged": [
+        (0, OFD, READ, 0, 30), (1, OFD, UNLOCK, 10, 10), (0, SET, WRITE, 5, 20),
+        (0, SET, WRITE, 10, 10), (0, OFD, READ, 10, 10), (1, GET, WRITE, 0, 0),
+    ],
+    "description, negative and to the end": [
+        (0, OFD, WRITE, 100, -50), (1, OFD, WRITE, 200, 0), (1, SET, READ, 0, 0),
+        (1, GET, READ, LAST, 1), (1, SET, READ, 100, 100),
+    ],
+    "description, bad arguments": [
+        (0, OFD, WRITE, -1, 1), (0, OFD, 99, 0, 1), (0, OFDGET, 99, 0, 1), (0, OFD, WRITE, LAST, 2)
+    ],
     "one byte past": [(0, SET, WRITE, 0, 10), (1, GET, WRITE, 10, 1), (1, GET, WRITE, 9, 1)],
 }
 
@@ -82,7 +122,9 @@ def test_case(buf: int, plain: int, actors: Actors, name: str, whence: int) -> N
         assert pair[who].call(call, buf, *arguments) == pair[who].call(call, plain, *arguments)
         assert records(buf) == records(plain)
     pair[0].quit()
-    assert {pid for _, _, pid in records(buf)} <= {pair[1].pid}
+    # Those of the open file description (-1) stay for as long as that.
+    assert {pid for _, _, pid in records(buf)} <= {pair[1].pid, -1}
+    assert records(buf) == records(plain)
 
 
 @pytest.mark.parametrize("seed", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
@@ -95,12 +137,32 @@ def test_any_sequence(
     crowd = actors(3)
     for _ in range(200 if seed < 3 else 5000):
         actor = chance.choice(crowd)
-        command = chance.choice([SET, SET, SET, GET])
-        kind = chance.choice([READ, READ, WRITE, UNLOCK] if command == SET else [READ, WRITE])
+        command = chance.choice([SET, SET, SET, GET, OFD, OFDGET])
+        setting = command in (SET, OFD)
+        kind = chance.choice([READ, READ, WRITE, UNLOCK] if setting else [READ, WRITE])
         arguments = (command, kind, chance.randrange(60), chance.randrange(-10, 20), os.SEEK_SET)
         ours, theirs = (actor.call(call, fd, *arguments) for fd in (buf, plain))
         assert ours == theirs, arguments
         assert records(buf) == records(plain), arguments
+
+
+def test_flock_is_something_else(buf: int, plain: int, actors: Actors) -> None:
+    """It neither keeps off those who lock with fcntl() nor is kept off, nor seen, by them."""
+    (other,) = actors(1)
+    for fd in (buf, plain):
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        before = counters()
+        other.call(fcntl.flock, fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # of the same description
+        assert other.call(getlk, fd, WRITE) is None
+        other.call(trylock, fd, WRITE)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with pytest.raises(BlockingIOError):
+            trylock(fd, READ)
+        other.call(fcntl.flock, fd, fcntl.LOCK_UN)
+        assert len(records(fd)) == 1
+        other.call(unlock, fd)
+        assert counters()["requests"] - before["requests"] == (2 if fd == buf else 0)
+    assert accesses(buf) == []
 
 
 def test_seek_end_counts_from_the_size(buf: int, actors: Actors) -> None:

@@ -30,14 +30,21 @@ def vgem() -> Iterator[VgemBuffer]:
 _shared: list[VgemBuffer] = []
 
 
-def _keep_busy(said: int, stop: int) -> int:
-    """Fence after fence, the next one there before the last is done; returns how many."""
+def _keep_busy(said: int, stop: int, target: int | None) -> int:
+    """Fence after fence, the next one there before the last is done; returns how many.
+
+    On vgem's buffer, and on the `target`, by DMA_BUF_IOCTL_IMPORT_SYNC_FILE.
+    """
     vgem = _shared[-1]
+    other = None if target is None else DmaBuf(os.dup(target))
     count, last = 0, None
     while not select.select([stop], [], [], 0)[0]:
         fence = None
         with contextlib.suppress(OSError):  # EBUSY while a job's fence is there
             fence = vgem.attach(write=False)
+        if other is not None:
+            with vgem.dmabuf.export_sync_file(Access.WRITE) as sync_file:
+                other.import_sync_file(sync_file, Access.WRITE)
         if last is not None:
             vgem.signal(last)
         last = fence
@@ -49,9 +56,12 @@ def _keep_busy(said: int, stop: int) -> int:
     return count
 
 
-@pytest.fixture
-def neighbour(vgem: VgemBuffer, actors: Actors) -> Iterator[Actor]:
-    """A process that is at it, until the test is over."""
+@pytest.fixture(params=["driver", "sync_file"])
+def busy(
+    request: pytest.FixtureRequest, vgem: VgemBuffer, buf: int, actors: Actors
+) -> Iterator[int]:
+    """A buffer on which a process puts fences, until the test is over."""
+    target = None if request.param == "driver" else buf
     (said, say), (stop, end) = os.pipe(), os.pipe()
     with contextlib.ExitStack() as pipes:
         for fd in (said, say, stop, end):
@@ -59,23 +69,23 @@ def neighbour(vgem: VgemBuffer, actors: Actors) -> Iterator[Actor]:
         _shared.append(vgem)
         pipes.callback(_shared.clear)
         (other,) = actors(1)
-        other.start(_keep_busy, say, stop)
+        other.start(_keep_busy, say, stop, target)
         assert select.select([said], [], [], 20)[0]
-        yield other
+        yield vgem.fd if target is None else target
         assert other.running()
         os.write(end, b"x")
         assert other.result() > 10
 
 
-def test_locks_and_jobs_get_through(vgem: VgemBuffer, neighbour: Actor) -> None:
+def test_locks_and_jobs_get_through(busy: int) -> None:
     for _ in range(5):
-        lock(vgem.fd, WRITE)
-        unlock(vgem.fd)
+        lock(busy, WRITE)
+        unlock(busy)
         with Sync("beside") as sync:
-            sync.add(vgem.fd, Access.WRITE)
+            sync.add(busy, Access.WRITE)
             sync.lock(timeout=20)
             sync.unlock()
-        with Blitter() as blitter, blitter.fill(vgem.fd, 1) as job:
+        with Blitter() as blitter, blitter.fill(busy, 1) as job:
             job.wait(20)
 
 

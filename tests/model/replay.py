@@ -128,9 +128,12 @@ class Rules:
         return any(self._keeps(access, waiting) for access in held)
 
     def _may_keep(self, held: Access, access: Access) -> bool:
-        """As _keeps(), but what the CPU holds may be dirty, and keep any device off."""
+        """As _keeps(), but CPU and device may keep each other off the whole buffer.
+
+        So they do where the exporter cannot keep ranges apart, or the CPU has left dirty caches.
+        """
         return self._keeps(held, access) or (
-            access.dma and not held.dma and held.owner != access.owner
+            access.dma != held.dma and held.owner != access.owner
         )
 
     def _may_overtake(self, owner: str, waiting: Access) -> bool:

@@ -29,7 +29,7 @@ static long ioctl_query(unsigned long arg)
 	return copy_to_user((void __user *)arg, &query, sizeof(query)) ? -EFAULT : 0;
 }
 
-/* Errors: EFAULT; EINVAL flags, name not terminated; EMFILE, ENOMEM. */
+/* Errors: EFAULT; EINVAL flags, name not terminated; ENOSPC too many; EMFILE, ENOMEM. */
 static long ioctl_create(unsigned long arg)
 {
 	struct dmabuf_sync_create create;

@@ -234,6 +234,8 @@ ktime_t dsync_hold_time(unsigned int hold_timeout_ms);
 unsigned int dsync_hold_timeout_ms(void);
 unsigned int dsync_max_hold_timeout_ms(void);
 unsigned long dsync_job_timeout(void);
+unsigned int dsync_max_user_objects(void);
+unsigned int dsync_max_user_jobs(void);
 
 /* queue.c */
 int dsync_queue_init(void);

@@ -67,9 +67,12 @@ static bool was_submitted(const struct dmabuf_sync *sync)
 	return READ_ONCE(sync->job.fence);
 }
 
+static DEFINE_USER_LIMIT(jobs);
+
 /* The job is off its queues: the object may be used again. */
 static void job_over(struct dmabuf_sync *sync)
 {
+	user_limit_uncharge(&jobs, sync->job.user);
 	mutex_lock(&sync->mutex);
 	dsync_sync_detach_queues_locked(sync, DSYNC_SYNC_IDLE);
 	set_job_state(sync, DMABUF_SYNC_JOB_DONE);
@@ -343,12 +346,17 @@ static int begin_job(struct dmabuf_sync *sync, dmabuf_sync_granted_t granted)
 {
 	struct dsync_job *job = &sync->job;
 	struct dsync_access *access;
+	struct user_count *user;
 	struct dma_fence *fence;
 	int err;
 
+	user = user_limit_charge(&jobs, dsync_max_user_jobs());
+	if (IS_ERR(user))
+		return PTR_ERR(user);
+	err = -ENOMEM;
 	fence = dsync_fence_create(sync->name);
 	if (!fence)
-		return -ENOMEM;
+		goto uncharge;
 
 	mutex_lock(&sync->mutex);
 	err = -EBUSY;
@@ -367,6 +375,7 @@ static int begin_job(struct dmabuf_sync *sync, dmabuf_sync_granted_t granted)
 	sync->state = DSYNC_SYNC_JOB;
 	dma_fence_put(job->fence);
 	job->fence = fence;
+	job->user = user;
 	job->granted = granted;
 	job->status = 0;
 	job->flags = 0;
@@ -381,6 +390,8 @@ static int begin_job(struct dmabuf_sync *sync, dmabuf_sync_granted_t granted)
 unlock:
 	mutex_unlock(&sync->mutex);
 	dma_fence_put(fence);
+uncharge:
+	user_limit_uncharge(&jobs, user);
 	return err;
 }
 
@@ -391,8 +402,8 @@ unlock:
  *	perhaps before this returns. May be NULL.
  *
  * Returns: 0 when it is queued; -EINVAL empty, CPU accesses or no ops->start or ops->stop;
- * -EBUSY; -ENOMEM; -EINTR; what ops->prepare says. On error no callback but
- * ops->prepare and ops->finish has been called, or will be.
+ * -EBUSY; -ENOSPC the user has too many; -ENOMEM; -EINTR; what ops->prepare says. On
+ * error no callback but ops->prepare and ops->finish has been called, or will be.
  */
 int dmabuf_sync_submit(struct dmabuf_sync *sync, dmabuf_sync_granted_t granted)
 {

@@ -38,6 +38,16 @@ module_param_cb(job_timeout_ms, &timeout_ops, &job_timeout_ms, 0644);
 MODULE_PARM_DESC(job_timeout_ms,
 		 "watchdog of a running DMA job (1 to 3600000, default 10000)");
 
+static unsigned int max_user_objects = 4096;
+static unsigned int max_user_jobs = 4096;
+
+module_param(max_user_objects, uint, 0644);
+MODULE_PARM_DESC(max_user_objects,
+		 "most sync objects of one user without CAP_SYS_RESOURCE (default 4096)");
+module_param(max_user_jobs, uint, 0644);
+MODULE_PARM_DESC(max_user_jobs,
+		 "most unfinished DMA jobs of one user without CAP_SYS_RESOURCE (default 4096)");
+
 /**
  * dsync_hold_time - how long a hold is safe
  * @ms: what the caller asked for, 0 for the default
@@ -63,4 +73,14 @@ unsigned int dsync_max_hold_timeout_ms(void)
 unsigned long dsync_job_timeout(void)
 {
 	return msecs_to_jiffies(READ_ONCE(job_timeout_ms));
+}
+
+unsigned int dsync_max_user_objects(void)
+{
+	return READ_ONCE(max_user_objects);
+}
+
+unsigned int dsync_max_user_jobs(void)
+{
+	return READ_ONCE(max_user_jobs);
 }

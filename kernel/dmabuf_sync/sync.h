@@ -11,6 +11,7 @@
 #include <linux/refcount.h>
 
 #include "dsync.h"
+#include "../user_limit.h"
 
 /* lockdep counts the locks of a class that one task holds, up to 2047. */
 #define DSYNC_MAX_BUFFERS 1024
@@ -42,6 +43,7 @@ enum dmabuf_sync_state {
  * @flags: DSYNC_JOB_STARTED once its driver was told to start it, DSYNC_JOB_ENDED once
  *	somebody has claimed the right to end it
  * @gate: fences before it
+ * @user: who has submitted it
  * @grant_work: publish the fence
  * @start_work: start the DMA
  * @finish_work: give the buffers back
@@ -58,6 +60,7 @@ struct dsync_job {
 	bool explicit;
 	unsigned long flags;
 	struct dsync_gate *gate;
+	struct user_count *user;
 	struct work_struct grant_work;
 	struct work_struct start_work;
 	struct work_struct finish_work;
@@ -79,6 +82,7 @@ struct dsync_job {
  * @state: what may be done now
  * @request: the buffers; request.accesses is ours
  * @capacity: length of request.accesses
+ * @user: whose object it is, if it belongs to a file
  * @hold_time: of the lock being taken
  * @error: of an asynchronous lock
  * @wait: poll(), and those who wait for a job
@@ -98,6 +102,7 @@ struct dmabuf_sync {
 	enum dmabuf_sync_state state;
 	struct dsync_request request;
 	unsigned int capacity;
+	struct user_count *user;
 	ktime_t hold_time;
 	int error;
 	wait_queue_head_t wait;

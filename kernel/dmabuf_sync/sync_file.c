@@ -174,12 +174,16 @@ static __poll_t sync_poll(struct file *file, poll_table *wait)
 	}
 }
 
+/* Requests that wait without a thread are counted by this. */
+static DEFINE_USER_LIMIT(objects);
+
 /* No call is under way any more: it is idle, locked, or being locked by work items. */
 static int sync_release(struct inode *inode, struct file *file)
 {
 	struct dmabuf_sync *sync = file->private_data;
 
 	dsync_sync_unlock(sync);
+	user_limit_uncharge(&objects, sync->user);
 	dmabuf_sync_fini(sync);
 	return 0;
 }
@@ -197,7 +201,7 @@ static const struct file_operations sync_fops = {
  * @name: of the object
  * @flags: DMABUF_SYNC_CREATE_*
  *
- * Returns: the file or an ERR_PTR.
+ * Returns: the file or an ERR_PTR: -ENOSPC the user has too many; -ENOMEM, -ENFILE.
  */
 struct file *dsync_sync_file_create(const char *name, unsigned int flags)
 {
@@ -209,8 +213,19 @@ struct file *dsync_sync_file_create(const char *name, unsigned int flags)
 	sync->flags = DSYNC_SYNC_USER;
 	if (flags & DMABUF_SYNC_CREATE_NO_CACHE)
 		sync->flags |= DSYNC_SYNC_NO_CACHE;
+	sync->user = user_limit_charge(&objects, dsync_max_user_objects());
+	if (IS_ERR(sync->user)) {
+		file = ERR_CAST(sync->user);
+		goto fini_sync;
+	}
 	file = anon_inode_getfile("dmabuf_sync", &sync_fops, sync, O_RDWR | O_CLOEXEC);
 	if (IS_ERR(file))
-		dmabuf_sync_fini(sync);
+		goto uncharge;
+	return file;
+
+uncharge:
+	user_limit_uncharge(&objects, sync->user);
+fini_sync:
+	dmabuf_sync_fini(sync);
 	return file;
 }

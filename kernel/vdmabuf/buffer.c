@@ -10,12 +10,20 @@
 #include <linux/slab.h>
 #include <linux/string.h>
 
+#include "../user_limit.h"
 #include "buffer.h"
 
-static int count_buffer(const struct vdmabuf_buffer *buffer)
+static DEFINE_USER_LIMIT(users);
+
+static int count_buffer(struct vdmabuf_buffer *buffer)
 {
-	if (!vdmabuf_count_below(VDMABUF_COUNT_BUFFERS, vdmabuf_max_buffers()))
+	buffer->user = user_limit_charge(&users, vdmabuf_max_user_buffers());
+	if (IS_ERR(buffer->user))
+		return PTR_ERR(buffer->user);
+	if (!vdmabuf_count_below(VDMABUF_COUNT_BUFFERS, vdmabuf_max_buffers())) {
+		user_limit_uncharge(&users, buffer->user);
 		return -ENOSPC;
+	}
 	vdmabuf_count(VDMABUF_COUNT_BYTES, vdmabuf_size(buffer));
 	return 0;
 }
@@ -24,6 +32,7 @@ static void uncount_buffer(const struct vdmabuf_buffer *buffer)
 {
 	vdmabuf_count(VDMABUF_COUNT_BUFFERS, -1);
 	vdmabuf_count(VDMABUF_COUNT_BYTES, -(s64)vdmabuf_size(buffer));
+	user_limit_uncharge(&users, buffer->user);
 }
 
 static struct vdmabuf_buffer *buffer_create(u64 size, u32 flags)

@@ -17,6 +17,7 @@
 #include "../compat.h"
 
 struct mem_cgroup;
+struct user_count;
 
 /**
  * struct vdmabuf_buffer - the memory behind one dma-buf
@@ -24,6 +25,7 @@ struct mem_cgroup;
  * @page_count: length of @pages
  * @folios: of a memfd, what has to be unpinned in the end; else NULL
  * @folio_count: number of @folios
+ * @user: who made it
  * @memcg: reference; whom fresh pages are charged to
  * @may_access: of a strict buffer: dmabuf_sync_cpu_may_access(), referenced by symbol
  * @zap_lock: of a strict buffer: whoever puts a page into a process has it from the
@@ -45,6 +47,7 @@ struct vdmabuf_buffer {
 	unsigned long page_count;
 	struct folio **folios;
 	unsigned long folio_count;
+	struct user_count *user;
 	struct mem_cgroup *memcg;
 	bool (*may_access)(struct dma_buf *dmabuf, loff_t first, loff_t last, bool write);
 	struct mutex zap_lock;	/* pages in processes */
@@ -118,6 +121,7 @@ enum vdmabuf_counter {
 
 /* main.c */
 unsigned int vdmabuf_max_buffers(void);
+unsigned int vdmabuf_max_user_buffers(void);
 
 /* buffer.c */
 extern const struct dma_buf_ops vdmabuf_ops;

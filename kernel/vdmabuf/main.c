@@ -62,6 +62,16 @@ static const struct kernel_param_ops max_buffers_ops = {
 module_param_cb(max_buffers, &max_buffers_ops, &max_buffers, 0644);
 MODULE_PARM_DESC(max_buffers, "most buffers at a time (default 65536)");
 
+static unsigned int max_user_buffers = 4096;
+module_param(max_user_buffers, uint, 0644);
+MODULE_PARM_DESC(max_user_buffers,
+		 "most buffers made by one user without CAP_SYS_RESOURCE (default 4096)");
+
+unsigned int vdmabuf_max_user_buffers(void)
+{
+	return READ_ONCE(max_user_buffers);
+}
+
 unsigned int vdmabuf_max_buffers(void)
 {
 	return READ_ONCE(max_buffers);

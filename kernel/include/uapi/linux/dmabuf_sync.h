@@ -68,6 +68,9 @@ struct dmabuf_sync_query {
  * @flags: (in) DMABUF_SYNC_CREATE_*
  * @fd: (out) the sync object, O_CLOEXEC
  *
+ * Errors: ENOSPC the user has max_user_objects (a module parameter) already; EMFILE,
+ * ENFILE too many open files; ENOMEM.
+ *
  * poll() on the fd: EPOLLIN once a lock asked for with
  * DMABUF_SYNC_LOCK_ASYNC is held (or has failed, then with EPOLLERR). The fd
  * can be passed to other processes; all of them are one owner.

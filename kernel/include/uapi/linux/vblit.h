@@ -127,7 +127,8 @@ struct vblit_op {
  * not open, or @dst_fd cannot be written; EINVAL an fd is not a dma-buf, bad
  * operation or rectangle, out of bounds, source and destination overlap, an
  * in-fence is no sync_file; EMSGSIZE too many operations or in-fences; EMFILE,
- * ENFILE too many open files; EINTR (waiting to be granted: the job was taken
+ * ENFILE too many open files; ENOSPC the user has max_user_jobs (of dmabuf_sync) that
+ * are not done; EINTR (waiting to be granted: the job was taken
  * back); ENOMEM; what an exporter says to attach. Rectangles of the same buffer
  * with different pitches overlap if the bytes from their first to their last
  * pixel do.

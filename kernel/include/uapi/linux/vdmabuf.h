@@ -63,7 +63,8 @@ struct vdmabuf_query {
  * when that is full.
  *
  * Errors: EINVAL zero or misaligned size; EMSGSIZE larger than max_size; ENOSPC
- * more buffers than the module's parameter max_buffers; EOPNOTSUPP strict, and the
+ * more buffers than the module's parameter max_buffers, or more of one user than
+ * max_user_buffers; EOPNOTSUPP strict, and the
  * module dmabuf_sync is not loaded; EMFILE, ENFILE too many open files; ENOMEM.
  */
 struct vdmabuf_alloc {

@@ -91,7 +91,7 @@ struct dsync_queue *dsync_queue_get(struct dma_resv *resv)
 	if (queue)
 		return queue;
 
-	made = kmem_cache_alloc(queue_cache, GFP_KERNEL);
+	made = kmem_cache_alloc(queue_cache, GFP_KERNEL_ACCOUNT);
 	if (!made)
 		return NULL;
 	made->resv = resv;
@@ -174,6 +174,9 @@ void dsync_queue_for_each(void (*func)(struct dsync_queue *queue, void *data), v
 		struct dsync_bucket *bucket = &buckets[i];
 		struct dsync_queue *queue, *next;
 
+		/* Nearly all of them. */
+		if (hlist_empty(&bucket->queues))
+			continue;
 		spin_lock(&bucket->lock);
 		queue = hlist_entry_safe(bucket->queues.first, struct dsync_queue, node);
 		if (queue)

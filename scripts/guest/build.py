@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from . import paths
+from . import debug_kernel, paths
 from .kernels import Kernel
 from .report import SetupError
 from .sandbox import Sandbox
@@ -19,7 +19,9 @@ from .sandbox import Sandbox
 # In the order of loading.
 MODULES = ("dmabuf_sync", "vdmabuf", "vblit", "vdisplay")
 # Built along with the others; the tests that want them load them.
-TEST_MODULES = ("dsync_test", "dsync_importer")
+TEST_MODULES = ("dsync_test", "dsync_importer", "dsync_planted")
+# On debug kernels what is on the stack and was never written is recognised: it is 0xfe.
+PATTERN = ("-ftrivial-auto-var-init=pattern",)
 SOURCES = ("Kbuild", "kernel", "tests/module")
 PACKAGE = paths.ROOT / "python" / "dmabuf_sync"
 UAPI = paths.ROOT / "kernel" / "include" / "uapi"
@@ -52,6 +54,8 @@ def modules(
         tests = "tests/module"
         made += [copy / tests / f"{name}.ko" for name in TEST_MODULES]
 
+    flags = PATTERN if kernel.name in debug_kernel.KINDS else ()
+
     def make() -> None:
         mirror(paths.ROOT, copy, SOURCES)
         if patch:
@@ -59,6 +63,7 @@ def modules(
         words = ["make", "-s", f"-j{os.cpu_count() or 1}", "-C", kernel.headers, f"M={copy}"]
         # Without vmlinux there is no BTF to make, only a line of complaint for each module.
         words += ["W=1", "CONFIG_DEBUG_INFO_BTF_MODULES="]
+        words += [f"KCFLAGS={' '.join(flags)}"] if flags else []
         words += [f"MODULES={' '.join(names)}", f"TESTS={tests}", "modules"]
         if Sandbox(kernel.base, writable=[copy], mounts=kernel.mounts).run(words):
             raise SetupError(f"the modules do not build for {kernel.release}")
@@ -69,6 +74,7 @@ def modules(
         list(names),
         fingerprints(path for name in SOURCES for path in sources(paths.ROOT / name)),
         patch.read_text() if patch else None,
+        flags,
     )
     when_changed(copy.parent / ("patched-modules" if patch else "modules"), key, make, made)
     return made

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: MIT
+"""The command line: a table of commands, each imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import click
+
+from .failure import MEANINGS, PROGRAM, Status, mute, reported
+
+
+class Row(NamedTuple):
+    """Where a command is, and its line in --help."""
+
+    module: str
+    """In this folder; its ``command`` is the click.Command."""
+    help: str
+
+
+COMMANDS: dict[str, Row] = {}
+
+_STATUSES = "\n".join(f"  {status:3}  {meaning}" for status, meaning in MEANINGS.items())
+_HELP = f"""\
+Locks for dma-bufs: who holds them, who waits, and why.
+
+A dma-buf is memory that processes and devices share. The kernel module dmabuf_sync lets
+fcntl(2) lock it against processes and DMA alike. This command loads the modules, shows who holds
+what, takes locks, and records what happens.
+
+\b
+Exit status:
+{_STATUSES}
+"""
+
+
+class Commands(click.Group):
+    """A group that imports a command when it is called, not to list it."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        row = COMMANDS.get(name)
+        if row is None:
+            return None
+        found = importlib.import_module(f".{row.module}", __package__).command
+        assert isinstance(found, click.Command)
+        return found
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        if COMMANDS:
+            with formatter.section("Commands"):
+                formatter.write_dl([(name, row.help) for name, row in COMMANDS.items()])
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with reported():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, context: click.Context) -> Any:
+        with reported():
+            return super().invoke(context)
+
+
+@click.command(
+    cls=Commands, help=_HELP, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda context, option, value: _print_version(context) if value else None,
+    help="Show the version and exit.",
+)
+def cli() -> None:
+    pass
+
+
+def _print_version(context: click.Context) -> None:
+    from importlib import metadata
+
+    try:
+        version = metadata.version(PROGRAM)
+    except metadata.PackageNotFoundError:
+        version = "not installed, runs from a checkout"
+    click.echo(f"{PROGRAM} {version}")
+    context.exit()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status."""
+    result = cli.main(arguments, PROGRAM, standalone_mode=False)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        mute()
+        return Status.PIPE
+    return result if isinstance(result, int) else Status.DONE

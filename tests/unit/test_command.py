@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: MIT
+"""What every dmabuf-sync command has in common: the table, messages, exit statuses, output."""
+
+import errno
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import ModuleType
+
+import click
+import pytest
+
+from dmabuf_sync import Access
+from dmabuf_sync.command import main as command
+from dmabuf_sync.command import output
+from dmabuf_sync.command.failure import TRACEBACK, Failure, Status
+
+
+@pytest.fixture
+def fails(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[BaseException]]:
+    """A command called "fail" that raises what the test puts into this list."""
+    what: list[BaseException] = []
+
+    @click.command("fail")
+    def fail() -> None:
+        raise what[0]
+
+    module = ModuleType("fail")
+    module.command = fail  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "dmabuf_sync.command.fail", module)
+    monkeypatch.setitem(command.COMMANDS, "fail", command.Row("fail", "Fail."))
+    monkeypatch.delenv(TRACEBACK, raising=False)
+    yield what
+
+
+@pytest.mark.parametrize("name", command.COMMANDS)
+def test_the_table_says_what_the_commands_say(name: str) -> None:
+    context = click.Context(command.cli)
+    found = command.cli.get_command(context, name)
+    assert found is not None
+    assert found.name == name
+    assert found.get_short_help_str(100) == command.COMMANDS[name].help
+
+
+def test_help_imports_no_command() -> None:
+    code = (
+        "import sys; from dmabuf_sync.command.main import main; main(['--help']);"
+        "print([m for m in sys.modules if m.startswith('dmabuf_sync.command.')"
+        " and m.split('.')[2] not in ('main', 'failure')], 'rich' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1] == "[] False"
+    for status in Status:
+        assert f"{status:d}  " in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (Failure("no", Status.MISSING, hint="get it"), Status.MISSING, "no\ndmabuf-sync: get it"),
+        (OSError(errno.EDEADLK, "lock fd 3: deadlock"), Status.FAILED, "lock fd 3: deadlock"),
+        (PermissionError(errno.EACCES, "no", "/x"), Status.DENIED, "/x: no"),
+        (FileNotFoundError(errno.ENOENT, "none", "/dev/x"), Status.MISSING, "/dev/x: none"),
+        (FileNotFoundError(errno.ENOENT, "not there", "x"), Status.FAILED, "x: not there"),
+        (ValueError("length -1"), Status.FAILED, "length -1"),
+        (ModuleNotFoundError("No module named 'x'"), Status.MISSING, "No module named 'x'"),
+        (KeyError("x"), Status.BUG, f"a bug: KeyError: 'x'; {TRACEBACK}=1 shows where"),
+    ],
+)
+def test_an_error_is_a_sentence_and_a_status(
+    fails: list[BaseException],
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    status: Status,
+    words: str,
+) -> None:
+    fails.append(error)
+    assert command.main(["fail"]) == status
+    assert capsys.readouterr() == ("", f"dmabuf-sync: {words}\n")
+
+
+def test_a_note_is_part_of_the_sentence(
+    fails: list[BaseException], capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = FileNotFoundError(errno.ENOENT, "none", "/dev/x")
+    error.add_note("it comes with x")
+    fails.append(error)
+    assert command.main(["fail"]) == Status.MISSING
+    assert capsys.readouterr().err == "dmabuf-sync: /dev/x: none; it comes with x\n"
+
+
+def test_ctrl_c_says_nothing(
+    fails: list[BaseException], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fails.append(KeyboardInterrupt())
+    assert command.main(["fail"]) == Status.INTERRUPTED
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_developer_gets_the_traceback(
+    fails: list[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TRACEBACK, "1")
+    fails.append(KeyError("x"))
+    with pytest.raises(KeyError):
+        command.main(["fail"])
+
+
+def test_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["nix"]) == Status.USAGE
+    assert "No such command 'nix'" in capsys.readouterr().err
+    assert command.main(["--nix"]) == Status.USAGE
+
+
+def test_nobody_reads_on() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    run = subprocess.run(
+        [sys.executable, "-m", "dmabuf_sync", "--help"], stdout=write, stderr=subprocess.PIPE
+    )
+    os.close(write)
+    assert (run.returncode, run.stderr) == (Status.PIPE, b"")
+
+
+@dataclass(frozen=True)
+class Point:
+    x: int
+    kind: Access
+
+
+def test_json_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    output.emit(Point(1, Access.READ))
+    output.emit({"names": {"b", "a"}})
+    first, second = capsys.readouterr().out.splitlines()
+    assert json.loads(first) == {"x": 1, "kind": "read"}
+    assert json.loads(second) == {"names": ["a", "b"]}
+
+
+PROGRESS = """
+import time
+from dmabuf_sync.command import output
+output.PATIENCE = {patience}
+with output.progress("working", 10) as done:
+    for _ in range(5):
+        done(2)
+        time.sleep(0.1)
+"""
+
+
+@pytest.mark.parametrize(("patience", "shown"), [(0.1, True), (30, False)])
+def test_a_bar_only_for_what_takes_long(patience: float, shown: bool) -> None:
+    ours, theirs = pty.openpty()
+    code = PROGRESS.format(patience=patience)
+    subprocess.run([sys.executable, "-c", code], stderr=theirs, check=True)
+    os.close(theirs)
+    seen = b""
+    try:
+        while data := os.read(ours, 4096):
+            seen += data
+    except OSError:
+        pass  # EIO: the other side is closed
+    os.close(ours)
+    assert (b"working" in seen) == shown
+
+
+def test_no_bar_in_a_pipe() -> None:
+    code = PROGRESS.format(patience=0)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert run.stderr == b""

@@ -14,7 +14,7 @@
  * all of one sync object, job or fcntl owner. pid is the process that asked, not
  * the one that runs now; since_ns is how long ago it asked (grant, cancel,
  * deadlock) or was granted (leave, release, revoke); left_ns is how long the
- * hold is still safe (hold, revoke). tests/model/replay.py reads all of it.
+ * hold is still safe (hold, revoke). python/dmabuf_sync/trace reads all of it.
  *
  *	request			before any lock is taken
  *	  cancel		not granted: would block, a signal, a timeout, an error

@@ -14,7 +14,7 @@ from actors import Actor, until
 from buffers import allocate, available
 from locks import READ, WRITE, lock, trylock, unlock
 from modules import symbol
-from recorder import KernelProbe
+from probe import KernelProbe
 from state import accesses, until_waiting
 
 from dmabuf_sync import Access, Sync, Udmabuf

@@ -5,23 +5,18 @@ from __future__ import annotations
 
 import os
 import select
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from actors import Actor, until
 from buffers import allocate, available
 from locks import READ, WRITE, lock, unlock
-from recorder import KernelProbe, Recorder
+from probe import KernelProbe
 from state import accesses, counters, parameter, proc_locks, until_waiting, waiting
 
 from dmabuf_sync import Access, Blitter, Sync
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "model"))
-
-from tracelog import parse
+from dmabuf_sync.trace import Recorder, parse
 
 Actors = Callable[[int], list[Actor]]
 Buffers = Callable[[int], list[int]]

@@ -7,7 +7,6 @@ import contextlib
 import os
 import random
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -16,15 +15,10 @@ from pathlib import Path
 import pytest
 from actors import Actor, until
 from locks import READ, WRITE, lock, ofd_lock, ofd_trylock, trylock, unlock
-from recorder import Recorder
 from state import accesses
 
 from dmabuf_sync import Access, Blitter, Sync
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "model"))
-
-from replay import replay
-from tracelog import parse
+from dmabuf_sync.trace import Recorder, parse, replay
 
 Actors = Callable[[int], list[Actor]]
 Buffers = Callable[[int], list[int]]

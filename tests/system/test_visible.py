@@ -10,10 +10,10 @@ from collections.abc import Callable
 import pytest
 from actors import Actor, until
 from locks import READ, WRITE, lock, ofd_lock, ofd_trylock, trylock, unlock
-from recorder import Recorder
 from state import DEBUGFS, accesses, until_waiting
 
 from dmabuf_sync import Access, Blitter, Sync
+from dmabuf_sync.trace import Event, Recorder, parse
 
 Actors = Callable[[int], list[Actor]]
 Buffers = Callable[[int], list[int]]
@@ -32,22 +32,13 @@ def _named(actors: Actors, *names: str) -> list[Actor]:
     return made
 
 
-def _events(recorder: Recorder) -> list[tuple[str, dict[str, str], str]]:
-    """(name, fields, comm and pid of who ran) of all events."""
+def _events(recorder: Recorder) -> list[Event]:
     recorder.stop()
-    found = []
-    for line in recorder.log():
-        if line.startswith("#") or "dmabuf_sync_" not in line:
-            continue
-        head, _, rest = line.partition(": dmabuf_sync_")
-        name, _, text = rest.partition(": ")
-        fields = dict(word.split("=", 1) for word in text.split() if "=" in word)
-        found.append((name, fields, head.split()[0]))
-    return found
+    return list(parse(recorder.log()))
 
 
-def _pids(events: list[tuple[str, dict[str, str], str]], name: str) -> list[int]:
-    return [int(fields["pid"]) for event, fields, _ in events if event == name]
+def _pids(events: list[Event], name: str) -> list[int]:
+    return [event.number("pid") for event in events if event.name == name]
 
 
 def test_debugfs_says_who_holds_and_who_waits(buf: int, actors: Actors) -> None:
@@ -103,14 +94,17 @@ def test_events_of_a_lock_and_its_waiter(buf: int, actors: Actors) -> None:
     assert _pids(events, "grant") == pids
     assert _pids(events, "release") == pids
     ino = str(os.fstat(buf).st_ino)
-    for name, fields, _ in events:
-        if name in ("request", "grant", "release"):
-            assert fields["ino"] == ino
-            assert (fields["kind"], fields["type"]) == ("posix", "W")
+    for event in events:
+        if event.name in ("request", "grant", "release"):
+            assert event.fields["ino"] == ino
+            assert (event.fields["kind"], event.fields["type"]) == ("posix", "W")
     # Who ran: everybody asks for himself, and the holder's unlock grants the waiter.
-    ran = [by for name, _, by in events if name == "request"]
-    assert ran == [f"tr-holder-{holder.pid}", f"tr-waiter-{waiter.pid}"]
-    assert [by for name, _, by in events if name == "grant"][1] == f"tr-holder-{holder.pid}"
+    asking, granting = (
+        [(event.comm, event.task) for event in events if event.name == name]
+        for name in ("request", "grant")
+    )
+    assert asking == [("tr-holder", holder.pid), ("tr-waiter", waiter.pid)]
+    assert granting[1] == ("tr-holder", holder.pid)
 
 
 def test_event_of_a_revoked_hold(buf: int, actors: Actors, set_parameter: SetParameter) -> None:
@@ -120,12 +114,12 @@ def test_event_of_a_revoked_hold(buf: int, actors: Actors, set_parameter: SetPar
         holder.call(lock, buf, READ)
         waiter.call(lock, buf, WRITE)
         events = _events(recorder)
-    names = [name for name, _, _ in events]
+    names = [event.name for event in events]
     assert _pids(events, "revoke") == [holder.pid]
     assert _pids(events, "release") == [holder.pid]
     last_grant = len(names) - 1 - names[::-1].index("grant")
     assert names.index("revoke") < last_grant  # taken away, then given
-    late = next(int(fields["since_ns"]) for name, fields, _ in events if name == "revoke")
+    late = next(event.number("since_ns") for event in events if event.name == "revoke")
     assert late >= 20_000_000  # a promise to the holder, not a measurement
     print(f"revoked {late / 1e6 - 20:.1f} ms after it was due")
     with pytest.raises(OSError, match=rf"\[Errno {errno.ETIMEDOUT}\]"):
@@ -158,9 +152,9 @@ def test_events_of_a_deadlock_and_of_an_overtaking(bufs: Buffers, actors: Actors
         two.call(lock, a, READ)
         events = _events(recorder)
         overtaken = [
-            (int(fields["pid"]), int(fields["overtaken"]))
-            for name, fields, _ in events
-            if name == "overtake"
+            (event.number("pid"), event.number("overtaken"))
+            for event in events
+            if event.name == "overtake"
         ]
         assert overtaken == [(two.pid, writer_a.pid)]
     for actor in (one, two):
@@ -175,10 +169,10 @@ def test_events_of_a_job(buf: int) -> None:
             job.wait(20)
         until(lambda: not accesses(buf), "release")
         events = _events(recorder)
-    jobs = [(name, fields) for name, fields, _ in events if name.startswith("job_")]
-    assert [name for name, _ in jobs][-2:] == ["job_start", "job_end"]
-    assert len({(fields["context"], fields["seqno"]) for _, fields in jobs}) == 1
-    assert jobs[-1][1]["status"] == "0"
+    jobs = [event for event in events if event.name.startswith("job_")]
+    assert [event.name for event in jobs][-2:] == ["job_start", "job_end"]
+    assert len({(event.fields["context"], event.fields["seqno"]) for event in jobs}) == 1
+    assert jobs[-1].fields["status"] == "0"
     assert _pids(events, "grant")[0] == os.getpid()
 
 

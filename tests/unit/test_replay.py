@@ -3,16 +3,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "model"))
-
-from replay import Violation, main, replay
-from tracelog import parse
+from dmabuf_sync.trace import Violation, parse, replay
+from dmabuf_sync.trace.replay import main
 
 END = (1 << 63) - 1
 

@@ -27,8 +27,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
-from accesses import Access, Job, Queue, State
-from tracelog import Event, parse
+from .accesses import Access, Job, Queue, State
+from .events import Event, parse
 
 
 class Violation(Exception):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Records events of the kernel, each recorder in a tracing instance of its own."""
+"""Notices calls of kernel functions, by kprobes in a tracing instance of their own."""
 
 from __future__ import annotations
 
@@ -9,50 +9,10 @@ import os
 import re
 from types import TracebackType
 
-TRACING = "/sys/kernel/tracing"
-BUFFER_KB = 16384
-"""Per CPU. A full buffer loses events, and then a log is refused."""
+from dmabuf_sync.trace import Recorder
+from dmabuf_sync.trace.tracefs import TRACEFS
 
 _number = itertools.count()
-
-
-class Recorder:
-    """Records while it is open: `with Recorder() as recorder: ...; recorder.stop()`."""
-
-    def __init__(self, events: str = "dmabuf_sync") -> None:
-        self.events = events
-        self._folder = f"{TRACING}/instances/dmabuf_sync_{os.getpid()}_{next(_number)}"
-
-    def __enter__(self) -> Recorder:
-        os.mkdir(self._folder)
-        # The only clock that is the same on all CPUs and never says the same twice.
-        self._write("trace_clock", "counter")
-        self._write("buffer_size_kb", str(BUFFER_KB))
-        self._write(f"events/{self.events}/enable", "1")
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
-        self._write(f"events/{self.events}/enable", "0")
-        os.rmdir(self._folder)
-
-    def _write(self, name: str, value: str) -> None:
-        with open(f"{self._folder}/{name}", "w") as file:
-            file.write(value)
-
-    def stop(self) -> None:
-        """Record no more."""
-        self._write("tracing_on", "0")
-
-    def log(self) -> list[str]:
-        """What was recorded, a line for each event."""
-        with open(f"{self._folder}/trace") as file:
-            return file.readlines()
 
 
 class KernelProbe:
@@ -61,7 +21,7 @@ class KernelProbe:
     def __init__(self, **functions: str) -> None:
         self._group = f"dmabuf_sync_{os.getpid()}_{next(_number)}"
         self._functions = functions
-        self._recorder = Recorder(self._group)
+        self._recorder = Recorder((self._group,))
 
     def __enter__(self) -> KernelProbe:
         for name, text in self._functions.items():
@@ -83,7 +43,7 @@ class KernelProbe:
     @staticmethod
     def _define(text: str) -> None:
         # Not open(): its mode "a" seeks to the end, which this file has not.
-        fd = os.open(f"{TRACING}/kprobe_events", os.O_WRONLY | os.O_APPEND)
+        fd = os.open(f"{TRACEFS}/kprobe_events", os.O_WRONLY | os.O_APPEND)
         try:
             os.write(fd, f"{text}\n".encode())
         finally:

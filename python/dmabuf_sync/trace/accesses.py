@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-from tracelog import Event
+from .events import Event
 
 WHOLE = (1 << 63) - 1
 
@@ -54,7 +54,7 @@ class Access:
     kind: str
     dma: bool
     pieces: list[Piece]
-    pid: str
+    pid: int
     state: State = State.ASKED
     revoked: bool = False
     adopted: bool = False
@@ -73,7 +73,7 @@ class Access:
             kind=fields["kind"],
             dma="DMA" in types,
             pieces=[piece],
-            pid=fields["pid"],
+            pid=int(fields["pid"]),
         )
 
     def __str__(self) -> str:

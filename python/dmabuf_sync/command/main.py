@@ -21,7 +21,11 @@ class Row(NamedTuple):
     help: str
 
 
-COMMANDS: dict[str, Row] = {}
+COMMANDS: dict[str, Row] = {
+    "record": Row("record", "Record who locks which buffer, and who waits."),
+    "timeline": Row("timeline", "Draw a recording: for Perfetto, or as a picture."),
+    "report": Row("report", "Report the longest waits and the most contended buffers."),
+}
 
 _STATUSES = "\n".join(f"  {status:3}  {meaning}" for status, meaning in MEANINGS.items())
 _HELP = f"""\

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the replay knows of accesses: who holds which bytes, and who keeps whom back.
+"""Accesses as the events tell of them: who holds which bytes, and who keeps whom back.
 
 Where the kernel may be stricter than its promise, this is the promise: a device conflicts with
 the CPU on the bytes both name, although most exporters can only keep whole buffers apart.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Generic, Self, TypeVar
 
 from .events import Event
 
@@ -60,7 +61,7 @@ class Access:
     adopted: bool = False
 
     @classmethod
-    def of(cls, event: Event) -> Access:
+    def of(cls, event: Event) -> Self:
         """Return the access that an event tells of."""
         fields = event.fields
         types = fields["type"].split("|")
@@ -123,14 +124,17 @@ class Access:
         self.pieces = [left for piece in self.pieces for left in piece.without(start, end)]
 
 
+A = TypeVar("A", bound=Access)
+
+
 @dataclass
-class Queue:
+class Queue(Generic[A]):
     """The accesses of one reservation object."""
 
-    granted: list[Access] = field(default_factory=list)
-    waiting: list[Access] = field(default_factory=list)
+    granted: list[A] = field(default_factory=list)
+    waiting: list[A] = field(default_factory=list)
 
-    def held_by(self, owner: str) -> list[Access]:
+    def held_by(self, owner: str) -> list[A]:
         return [held for held in self.granted if held.owner == owner]
 
 

@@ -53,7 +53,7 @@ class Rules:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self._queues: dict[str, Queue] = defaultdict(Queue)
+        self._queues: dict[str, Queue[Access]] = defaultdict(Queue)
         self._accesses: dict[str, Access] = {}
         self._jobs: dict[str, Job] = {}
         self._partial: dict[str, Access] = {}

@@ -25,6 +25,10 @@ COMMANDS: dict[str, Row] = {
     "record": Row("record", "Record who locks which buffer, and who waits."),
     "timeline": Row("timeline", "Draw a recording: for Perfetto, or as a picture."),
     "report": Row("report", "Report the longest waits and the most contended buffers."),
+    "demo": Row("demo", "Let a camera, a DMA engine and the CPU share buffers."),
+    "bench": Row("bench", "Measure what locks cost on this machine."),
+    "stress": Row("stress", "Lock at random and check that nothing goes wrong."),
+    "vm": Row("vm", "Run COMMAND in a virtual machine with the modules loaded."),
 }
 
 _STATUSES = "\n".join(f"  {status:3}  {meaning}" for status, meaning in MEANINGS.items())

@@ -70,6 +70,11 @@ class Rules:
             self._check_nobody_forgotten(event)
         handler(event)
 
+    @property
+    def idle(self) -> bool:
+        """Nothing is held, and nobody waits."""
+        return not self._accesses and not self._jobs
+
     def finish(self) -> None:
         """Check that nothing is left; raises Violation."""
         for access in self._accesses.values():

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: MIT
+"""dmabuf-sync demo: the main job."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from .failure import Failure, Status
+from .output import emit, json_option
+
+
+@click.command("demo")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="dmabuf-sync-demo",
+    show_default=True,
+    help="The folder for pictures and results.",
+)
+@click.option("--frames", type=click.IntRange(min=2), default=150, show_default=True)
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    help="Of the two tasks that would deadlock.",
+)
+@click.option("--width", type=click.IntRange(min=16), default=640, show_default=True)
+@click.option("--height", type=click.IntRange(min=16), default=360, show_default=True)
+@json_option
+def command(
+    output: Path, frames: int, rounds: int, width: int, height: int, as_json: bool
+) -> int:
+    """Let a camera, a DMA engine and the CPU share buffers.
+
+    Once each waiting for the one before, once with locks, and once without any, to see frames torn.
+    Then two tasks that would deadlock, and a lock whose holder is killed. Pictures, among them a
+    timeline of both ways, go into a folder. Needs vivid (the kernel's virtual camera), the modules
+    dmabuf_sync, vdmabuf and vblit, and the Python libraries numpy and Pillow.
+    """
+    try:
+        from ..demo.__main__ import main
+    except ImportError as error:
+        raise Failure(
+            f"the demo needs the Python library {error.name}",
+            Status.MISSING,
+            hint="python3 -m pip install 'dmabuf-sync[demo]', or your distribution's package",
+        ) from None
+    arguments = [f"--output={output}", f"--frames={frames}", f"--rounds={rounds}"]
+    arguments += [f"--width={width}", f"--height={height}"]
+    with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
+        status = main(arguments)
+    if as_json and not status:
+        emit(json.loads((output / "results.json").read_text()))
+    return status

@@ -12,9 +12,9 @@ from .output import console, emit, json_option, progress, table
 @click.option(
     "--rounds",
     type=click.IntRange(min=1),
-    default=7,
+    default=9,
     show_default=True,
-    help="How often to measure each; the median counts.",
+    help="How often to measure each; the fastest counts.",
 )
 @click.option(
     "--scale",

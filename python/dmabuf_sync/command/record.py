@@ -99,7 +99,12 @@ class _Program:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if error[0] is not None and self._process:
+        if error[0] is not None:
+            self.end()
+
+    def end(self) -> None:
+        """Ask it to end, if it still runs."""
+        if self._process:
             self._process.terminate()
 
     @property
@@ -136,10 +141,13 @@ def _watch(
     capture: Capture, program: _Program, stopped: list[int], duration: float | None
 ) -> None:
     start = time.monotonic()
-    with progress("recording", duration) as advance:
+    # A bar would be drawn across what the command prints.
+    bar = contextlib.nullcontext(_ignore) if program.exists else progress("recording", duration)
+    with bar as advance:
         last = start
         while not (stopped if not program.exists else program.status is not None):
             if signal.SIGTERM in stopped or signal.SIGHUP in stopped:
+                program.end()
                 return
             capture.pump()
             now = time.monotonic()
@@ -148,3 +156,7 @@ def _watch(
             advance(now - last)
             last = now
             time.sleep(INTERVAL)
+
+
+def _ignore(done: float) -> None:
+    """Progress that nobody watches."""

@@ -16,6 +16,7 @@ from .output import console, emit, json_option, progress, table
 from .timeline import open_recording
 
 _WAITS = ("WAITS", "TOTAL", "P50", "P90", "P99", "MAX")
+_MOST_INCIDENTS = 20
 _UNITS = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs"), (1, "ns"))
 
 
@@ -172,9 +173,12 @@ class _Printer:
                 f"{row.at_ns / 1e9:.6f}",
                 time_text(row.held_ns) if row.held_ns else "-",
             )
-            for row in self._told.incidents
+            for row in self._told.incidents[:_MOST_INCIDENTS]
         ]
         self._show("Incidents", headings, 3, rows)
+        more = len(self._told.incidents) - len(rows)
+        if more:
+            self._console.print(f"and {more} more, which --json lists")
 
 
 def _others(wait: Wait) -> str:

@@ -14,6 +14,7 @@ from .names import Names
 from .recording import Recording
 
 SUFFIXES = (".png", ".svg")
+_MOST_ROWS = 40  # of a panel
 _LEGEND = (
     Legend("writes, or a job runs"),
     Legend("reads", light=True),
@@ -66,6 +67,9 @@ class _Rows:
             shown = [
                 row for row in rows if any(bar.start < end and bar.end > start for bar in row.bars)
             ]
+            if len(shown) > _MOST_ROWS:
+                title = f"{title} (the {_MOST_ROWS} busiest of {len(shown)})"
+                shown = _busiest(shown)
             if shown:
                 panels.append(Panel(title, shown, start, length))
         return panels
@@ -115,6 +119,16 @@ class _Rows:
             # What a job holds is not held by its process.
             row.bars += [bar for bar in bars if bar.waiting or use.kind != "job"]
         return [rows[pid] for pid in sorted(rows)]
+
+
+def _busiest(rows: list[Row]) -> list[Row]:
+    """Those with the longest bars, in the order they had."""
+
+    def busy(row: Row) -> int:
+        return sum(bar.end - bar.start for bar in row.bars)
+
+    least = sorted(map(busy, rows), reverse=True)[_MOST_ROWS - 1]
+    return [row for row in rows if busy(row) >= least][:_MOST_ROWS]
 
 
 def _duration(nanoseconds: int) -> str:

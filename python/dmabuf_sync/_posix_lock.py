@@ -67,14 +67,17 @@ class PosixLock:
             self._fcntl(lib.F_SETLKW if blocking else lib.F_SETLK, interrupted)
             return
         shared_control()  # no module: say so now, not only once the buffer is busy
-        if hold_ms:
-            self._timed_lock(deadline if blocking else _DO_NOT_WAIT, hold_ms, interrupted)
-        else:
-            # ETIMEDOUT has two meanings in the timed call and one in this, which mostly suffices.
-            try:
+        # ETIMEDOUT has two meanings in a call that waits and one in a call that does not. So the
+        # first does not: it tells of a hold that was revoked, however short the time to wait.
+        try:
+            if hold_ms:
+                self._timed_lock(_DO_NOT_WAIT, hold_ms, interrupted)
+            else:
                 self._fcntl(lib.F_SETLK, interrupted)
-            except BlockingIOError:
-                self._timed_lock(deadline, hold_ms, interrupted)
+        except BlockingIOError:
+            if not blocking:
+                raise
+            self._timed_lock(deadline, hold_ms, interrupted)
 
     def give_back(self) -> None:
         """Unlock the range; LockRevoked when the kernel had taken it away."""

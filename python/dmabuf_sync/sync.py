@@ -121,8 +121,16 @@ class Sync(Handle):
         """
         if timeout is not None and not blocking:
             raise ValueError("a lock that does not wait can have no timeout")
-        flags = 0 if blocking else lib.DMABUF_SYNC_LOCK_NONBLOCK
-        self._lock(flags, deadline_ns(timeout), hold_ms(hold))
+        deadline = deadline_ns(timeout)
+        if not blocking or deadline != NO_TIMEOUT:
+            # ETIMEDOUT means one thing only in a call that does not wait: a revoked lock.
+            try:
+                self._lock(lib.DMABUF_SYNC_LOCK_NONBLOCK, NO_TIMEOUT, hold_ms(hold))
+                return
+            except BlockingIOError:
+                if not blocking:
+                    raise
+        self._lock(0, deadline, hold_ms(hold))
 
     def request(self, *, hold: float | timedelta | None = None) -> None:
         """Ask for the lock and return at once. poll() tells when to look at info().

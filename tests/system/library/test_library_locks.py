@@ -80,7 +80,10 @@ def test_deadlock(buf: DmaBuf, buf2: DmaBuf, spawn: Callable[..., Other]) -> Non
     assert other.result() == "ok"
 
 
-@pytest.mark.parametrize("call", ["unlock", "lock", "timed", "hold", "now", "now with hold"])
+CALLS = ["unlock", "lock", "timed", "hold", "now", "now with hold", "brief", "brief with hold"]
+
+
+@pytest.mark.parametrize("call", CALLS)
 def test_revoked(buf: DmaBuf, other: Other, call: str) -> None:
     buf.lock(Access.WRITE, hold=0.05)
     assert other.run("buf.lock(WRITE, timeout=5)") == "ok"
@@ -91,6 +94,8 @@ def test_revoked(buf: DmaBuf, other: Other, call: str) -> None:
         "hold": lambda: buf.lock(Access.READ, hold=5),
         "now": lambda: buf.lock(Access.READ, blocking=False),
         "now with hold": lambda: buf.lock(Access.READ, blocking=False, hold=5),
+        "brief": lambda: buf.lock(Access.READ, timeout=0),
+        "brief with hold": lambda: buf.lock(Access.READ, timeout=0, hold=5),
     }
     with pytest.raises(LockRevoked) as caught:
         calls[call]()

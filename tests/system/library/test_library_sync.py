@@ -105,6 +105,11 @@ def test_sync_revoked(buf: DmaBuf) -> None:
         with pytest.raises(LockRevoked):
             slow.lock(timeout=5)
         following.unlock()
+        slow.lock(hold=0.05)
+        following.lock(timeout=5)
+        with pytest.raises(LockRevoked):
+            slow.lock(timeout=0)
+        following.unlock()
         with slow.locked():
             pass
 

@@ -13,7 +13,10 @@
  *
  * buffers
  *	a line for every access that is held or waited for, key=value; ages and
- *	deadlines in ms, a negative deadline is overdue
+ *	deadlines in ms, a negative deadline is overdue. owner and access are as
+ *	in the tracepoints; blocker is the access that a waiting one waits for
+ *	first; ranges are what an fcntl() owner holds, where start and end are
+ *	only what it asked for last. New keys may come at any place.
  * stats
  *	counters since the module was loaded
  */
@@ -65,7 +68,19 @@ static void show_name(struct seq_file *m, const struct dsync_access *access)
 			   " \t\n\\");
 }
 
-static void show_access(struct seq_file *m, const struct dsync_access *access, const char *state)
+static void show_buffer(struct seq_file *m, struct dma_buf *dmabuf)
+{
+	seq_printf(m, " size=%zu exp=", dmabuf->size);
+	seq_escape(m, dmabuf->exp_name, " \t\n\\");
+	seq_puts(m, " buffer=");
+	spin_lock(&dmabuf->name_lock);
+	if (dmabuf->name)
+		seq_escape(m, dmabuf->name, " \t\n\\");
+	spin_unlock(&dmabuf->name_lock);
+}
+
+static void show_access(struct seq_file *m, const struct dsync_access *access, const char *state,
+			const struct dsync_access *blocker)
 {
 	ktime_t now = ktime_get();
 
@@ -83,6 +98,12 @@ static void show_access(struct seq_file *m, const struct dsync_access *access, c
 	seq_printf(m, " age_ms=%lld", ktime_ms_delta(now, access->granted_at));
 	if (access->deadline && access->deadline != KTIME_MAX)
 		seq_printf(m, " deadline_ms=%lld", ktime_ms_delta(access->deadline, now));
+	seq_printf(m, " owner=%p access=%p", access->owner, access);
+	if (blocker)
+		seq_printf(m, " blocker=%p", blocker);
+	if (access->dmabuf)
+		show_buffer(m, access->dmabuf);
+	dsync_posix_show(m, access);
 	seq_putc(m, '\n');
 }
 
@@ -93,9 +114,10 @@ static void show_queue(struct dsync_queue *queue, void *data)
 
 	list_for_each_entry(access, &queue->granted, node)
 		show_access(m, access, access->flags & DSYNC_PENDING ? "granting" :
-			    access->flags & (DSYNC_LEAVING | DSYNC_ENDING) ? "leaving" : "held");
+			    access->flags & (DSYNC_LEAVING | DSYNC_ENDING) ? "leaving" : "held",
+			    NULL);
 	list_for_each_entry(access, &queue->waiting, node)
-		show_access(m, access, "waiting");
+		show_access(m, access, "waiting", dsync_blocker(access));
 }
 
 static int buffers_show(struct seq_file *m, void *unused)

@@ -52,9 +52,10 @@
  * to signal a fence.
  */
 
+struct dsync_expiry;
 struct dsync_queue;
 struct dsync_request;
-struct dsync_expiry;
+struct seq_file;
 
 /* dsync_access.flags, under the lock of its queue */
 #define DSYNC_POSIX	BIT(0)	/* owner is a files_struct, ranges in the inode */
@@ -289,6 +290,7 @@ bool dsync_conflict(const struct dsync_access *a, const struct dsync_access *b);
 bool dsync_holds_back(const struct dsync_access *held, const struct dsync_access *access);
 struct list_head *dsync_enqueue_position(const struct dsync_access *access);
 bool dsync_blocked(const struct dsync_access *access, const struct list_head *position);
+const struct dsync_access *dsync_blocker(const struct dsync_access *access);
 bool dsync_only_closed(const struct dsync_access *access, const struct list_head *position);
 bool dsync_wait_until_open(struct dsync_queue *queue);
 void dsync_request_init(struct dsync_request *request, struct dsync_access *accesses,
@@ -390,6 +392,7 @@ bool dsync_posix_may_access(const struct dma_buf *dmabuf, loff_t first, loff_t l
 void dsync_posix_adopt(struct dsync_queue *queue, struct dma_buf *dmabuf);
 int dsync_posix_remove(struct file *file, const void *owner);
 bool dsync_posix_queue_conflict(const struct dsync_access *access, struct file_lock *fl);
+void dsync_posix_show(struct seq_file *m, const struct dsync_access *held);
 
 /* fcntl.c */
 int dsync_fcntl(struct file *file, int cmd, struct file_lock *fl);

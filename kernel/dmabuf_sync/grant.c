@@ -213,6 +213,30 @@ bool dsync_blocked(const struct dsync_access *access, const struct list_head *po
 }
 
 /**
+ * dsync_blocker - for whom does an access wait?
+ * @access: on the waiting list of a locked queue
+ *
+ * Returns: the first that keeps it back; NULL if nobody does here, or something that
+ * ends by itself.
+ */
+const struct dsync_access *dsync_blocker(const struct dsync_access *access)
+{
+	const struct dsync_queue *queue = access->queue;
+	const struct dsync_access *other;
+
+	list_for_each_entry(other, &queue->granted, node)
+		if (dsync_holds_back(other, access))
+			return other;
+	list_for_each_entry(other, &queue->waiting, node) {
+		if (other == access)
+			break;
+		if (dsync_conflict(other, access))
+			return other;
+	}
+	return NULL;
+}
+
+/**
  * dsync_only_closed - does an access have to wait for something that ends by itself?
  * @access: access of a locked queue
  * @position: as for dsync_blocked()

@@ -4,6 +4,7 @@
  */
 #include <linux/fdtable.h>
 #include <linux/pid_namespace.h>
+#include <linux/seq_file.h>
 
 #include "dsync.h"
 #include "trace.h"
@@ -326,4 +327,33 @@ bool dsync_posix_queue_conflict(const struct dsync_access *access, struct file_l
 		return true;
 	}
 	return false;
+}
+
+/**
+ * dsync_posix_show - " ranges=W:0-99,R:200-299" for debugfs
+ * @m: where to
+ * @held: access of a locked queue; nothing is shown unless fcntl() holds it
+ */
+void dsync_posix_show(struct seq_file *m, const struct dsync_access *held)
+{
+	struct file_lock_context *ctx;
+	struct file_lock *record;
+	const char *before = " ranges=";
+
+	/* What waits has a request, and perhaps others of its owner's records. */
+	if (!(held->flags & DSYNC_FCNTL) || held->request)
+		return;
+	ctx = posix_context(held->dmabuf);
+	if (!ctx)
+		return;
+	spin_lock(&ctx->flc_lock);
+	for_each_posix_lock(record, ctx) {
+		if (file_lock_owner(record) != held->owner)
+			continue;
+		seq_printf(m, "%s%c:%lld-%lld", before,
+			   file_lock_type(record) == F_WRLCK ? 'W' : 'R',
+			   record->fl_start, record->fl_end);
+		before = ",";
+	}
+	spin_unlock(&ctx->flc_lock);
 }

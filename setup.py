@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The one thing pyproject.toml has no word for: the extension is made by cffi."""
+"""The one thing pyproject.toml has no word for: the extensions are made by cffi."""
 
 from setuptools import setup
 
-setup(cffi_modules=["python/dmabuf_sync/_build.py:ffibuilder"])
+BUILD = "python/dmabuf_sync/_build.py"
+
+setup(cffi_modules=[f"{BUILD}:uapi", f"{BUILD}:kmod"])

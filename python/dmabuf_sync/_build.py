@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Builds the extension ``dmabuf_sync._uapi`` from the kernel's UAPI headers.
+"""Builds the extensions: ``_uapi`` from the kernel's UAPI headers, and ``_kmod`` of libkmod.
 
-``pip install .`` comes here through setuptools (``cffi_modules`` in setup.py). Run as a script, it
-needs cffi, a C compiler and Python's headers, but neither setuptools nor an installed package::
+``pip install .`` comes here through setuptools (``cffi_modules`` in setup.py); there the package
+does without ``_kmod`` if libkmod's header is not installed. Run as a script, it needs cffi, a C
+compiler, Python's headers and libkmod's, but neither setuptools nor an installed package::
 
     python3 python/dmabuf_sync/_build.py [--include DIR] [--output DIR]
 """
@@ -22,19 +23,18 @@ from pathlib import Path
 
 from cffi import FFI
 
-MODULE = "dmabuf_sync._uapi"
 HERE = Path(__file__).resolve().parent
 UAPI_INCLUDE = HERE.parents[1] / "kernel" / "include" / "uapi"
 # struct flock with 64-bit offsets on 32-bit machines too.
 MACROS = [("_FILE_OFFSET_BITS", "64"), ("_GNU_SOURCE", None)]
 
 
-def make_ffi(include: Path = UAPI_INCLUDE) -> FFI:
-    """Describe the extension; `include` is the folder with linux/dmabuf_sync.h in it."""
+def make_uapi(include: Path = UAPI_INCLUDE) -> FFI:
+    """Describe ``_uapi``; `include` is the folder with linux/dmabuf_sync.h in it."""
     ffi = FFI()
     ffi.cdef((HERE / "_decl.h").read_text(encoding="utf-8"))
     ffi.set_source(
-        MODULE,
+        "dmabuf_sync._uapi",
         (HERE / "_source.c").read_text(encoding="utf-8"),
         include_dirs=[str(include)],
         define_macros=MACROS,
@@ -42,24 +42,35 @@ def make_ffi(include: Path = UAPI_INCLUDE) -> FFI:
     return ffi
 
 
-def build(include: Path, output: Path) -> Path:
-    """Compile the extension into the folder `output` and return its path.
+def make_kmod() -> FFI:
+    """Describe ``_kmod``."""
+    ffi = FFI()
+    ffi.cdef((HERE / "_kmod_decl.h").read_text(encoding="utf-8"))
+    ffi.set_source(
+        "dmabuf_sync._kmod", "#include <libkmod.h>", libraries=["kmod"], optional=True
+    )
+    return ffi
+
+
+def build(ffi: FFI, name: str, output: Path, options: Sequence[str] = ()) -> Path:
+    """Compile the extension `name` into the folder `output` and return its path.
 
     The name carries the Python version and the machine, so that several may lie in one folder.
-    It appears there complete or not at all.
+    It appears there complete or not at all. `options` are the C compiler's.
     """
-    library = output / f"_uapi{sysconfig.get_config_var('EXT_SUFFIX')}"
+    library = output / f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}"
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "_uapi.c"
+        source = Path(folder) / f"{name}.c"
         with contextlib.redirect_stdout(None):  # cffi reports each file it writes
-            make_ffi(include).emit_c_code(str(source))
+            ffi.emit_c_code(str(source))
         made = output / f".{library.name}.{os.getpid()}"
         compiler = shlex.split(os.environ.get("CC", "cc"))
         command = [*compiler, "-shared", "-fPIC", "-O2", "-g", "-Wall"]
-        command += [f"-D{name}={value}" if value else f"-D{name}" for name, value in MACROS]
-        command += [f"-I{include}", f"-I{sysconfig.get_path('include')}"]
+        command += [f"-D{key}={value}" if value else f"-D{key}" for key, value in MACROS]
+        command += [f"-I{sysconfig.get_path('include')}"]
         command += [f"-I{sysconfig.get_path('platinclude')}", str(source), "-o", str(made)]
+        command += options
         for variable in ("CFLAGS", "LDFLAGS"):
             command += shlex.split(os.environ.get(variable, ""))
         try:
@@ -71,18 +82,21 @@ def build(include: Path, output: Path) -> Path:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Build the extension dmabuf_sync._uapi.")
+    parser = argparse.ArgumentParser(description="Build the extensions of dmabuf_sync.")
     parser.add_argument(
         "--include", type=Path, default=UAPI_INCLUDE, help="folder with linux/dmabuf_sync.h"
     )
     parser.add_argument(
-        "--output", type=Path, default=HERE, help="folder to put it in (default: beside this file)"
+        "--output", type=Path, default=HERE, help="folder for them (default: beside this file)"
     )
     options = parser.parse_args(arguments)
     if not (options.include / "linux" / "dmabuf_sync.h").is_file():
         parser.error(f"no linux/dmabuf_sync.h in {options.include}")
     try:
-        print(build(options.include, options.output))
+        print(
+            build(make_uapi(options.include), "_uapi", options.output, [f"-I{options.include}"])
+        )
+        print(build(make_kmod(), "_kmod", options.output, ["-lkmod"]))
     except (OSError, subprocess.CalledProcessError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
@@ -92,4 +106,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 if __name__ == "__main__":
     sys.exit(main())
 elif __name__ == "__cffi__":  # setuptools: cffi_modules
-    ffibuilder = make_ffi()
+    uapi = make_uapi()
+    kmod = make_kmod()

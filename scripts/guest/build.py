@@ -89,7 +89,7 @@ def apply(kernel: Kernel, patch: Path, copy: Path) -> None:
 
 
 def extension(kernel: Kernel) -> None:
-    """Build dmabuf_sync._uapi for the Python of the kernel's tree if anything changed."""
+    """Build the Python extensions for the Python of the kernel's tree if anything changed."""
     script = PACKAGE / "_build.py"
     made = workspace(kernel) / "python"
 
@@ -98,14 +98,29 @@ def extension(kernel: Kernel) -> None:
         words = ["python3", str(script), "--include", str(UAPI), "--output", str(made)]
         env = {"PYTHONDONTWRITEBYTECODE": "1"}
         if Sandbox(kernel.base, writable=[made], env=env).run(words, stdout=subprocess.DEVNULL):
-            raise SetupError("the Python extension does not build")
+            raise SetupError("the Python extensions do not build")
 
     inputs = [script, *PACKAGE.glob("*.h"), *PACKAGE.glob("*.c"), *UAPI.rglob("*.h")]
     key = paths.digest(str(kernel.base.folder), fingerprints(sorted(inputs)))
     when_changed(made.parent / "extension", key, make, [])
     # Beside the package, where Python looks; the name tells Python versions apart.
-    for library in made.glob("_uapi*.so"):
+    for library in made.glob("_*.so"):
         copy_changed(library, PACKAGE / library.name)
+
+
+def manual(kernel: Kernel) -> int:
+    """Write man pages and shell completion into build/man and build/completion."""
+    extension(kernel)
+    completion = paths.BUILD / "completion"
+    completion.mkdir(parents=True, exist_ok=True)
+    env = {"PYTHONPATH": "python", "PYTHONDONTWRITEBYTECODE": "1"}
+    sandbox = Sandbox(kernel.base, writable=[paths.BUILD], env=env)
+    command = ["python3", "-m", "dmabuf_sync"]
+    statuses = [sandbox.run([*command, "manual", "build/man"])]
+    for shell in ("bash", "zsh", "fish"):
+        with (completion / f"dmabuf-sync.{shell}").open("wb") as file:
+            statuses.append(sandbox.run([*command, "completion", shell], stdout=file))
+    return max(statuses)
 
 
 def make_status(kernel: Kernel) -> None:

@@ -58,9 +58,12 @@ test-mutants: python ## see tests fail: break the modules in many ways, one at a
 lint: python ## check the style of the Python and the kernel part
 	@$(GUEST) lint
 
+man: python ## write man pages and shell completion into build/
+	@$(GUEST) man
+
 clean: ## remove what was built in this folder
 	@if test -e $(KDIR)/Makefile; then $(MAKE) -C $(KDIR) M=$(CURDIR) clean; fi
-	rm -rf build python/dmabuf_sync/_uapi.*.so
+	rm -rf build python/dmabuf_sync/_[ku]*.so
 
 clean-cache: ## remove the guest's trees, kernels and Python environments
 	rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/dmabuf-sync"
@@ -72,4 +75,4 @@ help: ## list the targets
 python:
 	@command -v $(PYTHON) >/dev/null || sh scripts/install-python
 
-.PHONY: modules run test vm vm-status test-matrix test-debug test-mutants lint clean clean-cache help python
+.PHONY: modules run test vm vm-status test-matrix test-debug test-mutants lint man clean clean-cache help python

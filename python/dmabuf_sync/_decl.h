@@ -334,6 +334,7 @@ struct flock {
 /* _source.c */
 int uapi_ioctl(int fd, unsigned long request, void *arg);
 int uapi_fcntl_lock(int fd, int command, struct flock *lock);
+int uapi_pidfd_getfd(int pidfd, int fd);
 int uapi_mmap(void **address, size_t length, int protection, int fd, int64_t offset);
 int uapi_munmap(void *address, size_t length);
 int uapi_interrupt_signal(void);

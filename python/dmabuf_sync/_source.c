@@ -13,6 +13,8 @@
 #include <stdint.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <linux/dma-buf.h>
 #include <linux/dma-heap.h>
@@ -34,6 +36,14 @@ static int uapi_ioctl(int fd, unsigned long request, void *arg)
 static int uapi_fcntl_lock(int fd, int command, struct flock *lock)
 {
 	return fcntl(fd, command, lock) < 0 ? -errno : 0;
+}
+
+/* glibc has it since 2.36. */
+static int uapi_pidfd_getfd(int pidfd, int fd)
+{
+	int result = syscall(SYS_pidfd_getfd, pidfd, fd, 0);
+
+	return result < 0 ? -errno : result;
 }
 
 static int uapi_mmap(void **address, size_t length, int protection, int fd, int64_t offset)

@@ -65,6 +65,22 @@ def open_device(path: str, module: str) -> int:
         raise
 
 
+def pidfd_getfd(pid: int, fd: int) -> int:
+    """A descriptor of our own, O_CLOEXEC, for what process `pid` has open as `fd`: pidfd_getfd(2).
+
+    ProcessLookupError: no such process; PermissionError: it is not ours to look into (ptrace(2));
+    OSError with EBADF: it has no such descriptor.
+    """
+    process = os.pidfd_open(pid)
+    try:
+        result = int(lib.uapi_pidfd_getfd(process, fd))
+    finally:
+        os.close(process)
+    if result < 0:
+        raise kernel_error(-result, f"take descriptor {fd} of process {pid}")
+    return result
+
+
 def deadline_ns(timeout: Timeout) -> int:
     """`timeout` from now as CLOCK_MONOTONIC nanoseconds, what the kernel's timeouts are."""
     if timeout is None:

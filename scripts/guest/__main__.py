@@ -20,7 +20,7 @@ from .report import SetupError, say
 from .vm import Session
 
 DEMO = "python3 -m dmabuf_sync.demo --output build"
-TARGETS = ("vm", "run", "test", "test-matrix", "test-debug", "test-mutants", "lint", "tree")
+TARGETS = ("vm", "run", "test", "test-matrix", "test-debug", "test-mutants", "lint", "man", "tree")
 # Seconds until a guest that should have finished is given up.
 TIMEOUTS = {"vm": 600}
 TIMEOUT = 3600
@@ -66,6 +66,8 @@ def run(target: str, env: Mapping[str, str]) -> int:
     kernel: Kernel = kernels.get(env.get("KERNEL") or kernels.DEFAULT)
     if target == "tree":
         return 0
+    if target == "man":
+        return build.manual(kernel)
     if target == "test":
         return suites.test(kernel, wanted)
     if target == "test-mutants":

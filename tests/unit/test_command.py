@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 
 import click
@@ -171,3 +172,46 @@ def test_no_bar_in_a_pipe() -> None:
     code = PROGRESS.format(patience=0)
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert run.stderr == b""
+
+
+def test_the_manual_has_a_page_for_each_command(tmp_path: Path) -> None:
+    assert command.main(["manual", str(tmp_path)]) == 0
+    pages = {page.name: page.read_text() for page in (tmp_path / "man1").iterdir()}
+    assert set(pages) == {"dmabuf-sync.1", *(f"dmabuf-sync-{name}.1" for name in command.COMMANDS)}
+    for text in pages.values():
+        assert text.startswith(".TH DMABUF\\-SYNC")
+        assert "\n.SH SYNOPSIS\n.B dmabuf\\-sync" in text
+        for line in text.splitlines():
+            assert not line.startswith("'")
+            if line.startswith("."):
+                assert line.split()[0] in {".TH", ".SH", ".PP", ".TP", ".B", ".BR", ".nf", ".fi"}
+    assert "\\-\\-timeout SECONDS" in pages["dmabuf-sync-lock.1"]
+    assert "dmabuf\\-sync\\-status(1)" in pages["dmabuf-sync.1"]
+
+
+def test_roff_takes_nothing_for_markup() -> None:
+    from dmabuf_sync.command.manual import roff
+
+    assert roff('.a-b\\c "d"') == "\\&.a\\-b\\ec \\(dqd\\(dq"
+
+
+@pytest.mark.parametrize(
+    ("words", "number", "wanted"),
+    [("dmabuf-sync sta", 1, "plain,status"), ("dmabuf-sync load vdm", 2, "plain,vdmabuf")],
+)
+def test_completion(
+    words: str, number: int, wanted: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(["completion", "bash"]) == 0
+    assert "_DMABUF_SYNC_COMPLETE=bash_complete" in capsys.readouterr().out
+    env = {
+        **os.environ,
+        "_DMABUF_SYNC_COMPLETE": "bash_complete",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(number),
+    }
+    code = "from dmabuf_sync.command.main import main; main()"
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False
+    )
+    assert (run.stdout, run.stderr) == (f"{wanted}\n", "")

@@ -29,6 +29,7 @@ class Status(enum.IntEnum):
     BUG = 70
     INTERRUPTED = 130
     PIPE = 141
+    TERMINATED = 143
 
 
 MEANINGS = {
@@ -41,6 +42,7 @@ MEANINGS = {
     Status.BUG: "a bug of this program",
     Status.INTERRUPTED: "interrupted (Ctrl-C)",
     Status.PIPE: "nobody reads the output any more",
+    Status.TERMINATED: "terminated (SIGTERM)",
 }
 
 _BY_ERRNO = {

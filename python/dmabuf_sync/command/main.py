@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import click
+import click.shell_completion
 
 from .failure import MEANINGS, PROGRAM, Status, mute, reported
 
@@ -22,6 +24,12 @@ class Row(NamedTuple):
 
 
 COMMANDS: dict[str, Row] = {
+    "doctor": Row("doctor", "Tell what this kernel, machine and user can do."),
+    "status": Row("status", "Show who holds and who waits for each buffer."),
+    "top": Row("top", "Show holders, waiters and rates, live."),
+    "lock": Row("lock", "Hold a lock on a process's dma-buf while a command runs."),
+    "load": Row("load", "Load the kernel modules."),
+    "unload": Row("unload", "Unload the kernel modules."),
     "record": Row("record", "Record who locks which buffer, and who waits."),
     "timeline": Row("timeline", "Draw a recording: for Perfetto, or as a picture."),
     "report": Row("report", "Report the longest waits and the most contended buffers."),
@@ -29,6 +37,8 @@ COMMANDS: dict[str, Row] = {
     "bench": Row("bench", "Measure what locks cost on this machine."),
     "stress": Row("stress", "Lock at random and check that nothing goes wrong."),
     "vm": Row("vm", "Run COMMAND in a virtual machine with the modules loaded."),
+    "manual": Row("manual", "Write the man pages into a folder."),
+    "completion": Row("completion", "Print what makes a shell complete dmabuf-sync."),
 }
 
 _STATUSES = "\n".join(f"  {status:3}  {meaning}" for status, meaning in MEANINGS.items())
@@ -60,9 +70,18 @@ class Commands(click.Group):
         return found
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        if COMMANDS:
-            with formatter.section("Commands"):
-                formatter.write_dl([(name, row.help) for name, row in COMMANDS.items()])
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, row.help) for name, row in COMMANDS.items()])
+
+    def shell_complete(
+        self, context: click.Context, incomplete: str
+    ) -> list[click.shell_completion.CompletionItem]:
+        found = [
+            click.shell_completion.CompletionItem(name, help=row.help)
+            for name, row in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return found + click.Command.shell_complete(self, context, incomplete)
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         with reported():
@@ -73,9 +92,7 @@ class Commands(click.Group):
             return super().invoke(context)
 
 
-@click.command(
-    cls=Commands, help=_HELP, context_settings={"help_option_names": ["-h", "--help"]}
-)
+@click.command(cls=Commands, help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--version",
     is_flag=True,
@@ -89,18 +106,25 @@ def cli() -> None:
 
 
 def _print_version(context: click.Context) -> None:
+    click.echo(f"{PROGRAM} {version()}")
+    context.exit()
+
+
+def version() -> str:
+    """The version that is installed; a checkout has none."""
     from importlib import metadata
 
     try:
-        version = metadata.version(PROGRAM)
+        return metadata.version(PROGRAM)
     except metadata.PackageNotFoundError:
-        version = "not installed, runs from a checkout"
-    click.echo(f"{PROGRAM} {version}")
-    context.exit()
+        return "(from a checkout)"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _end)  # so that what was set up is taken down
     result = cli.main(arguments, PROGRAM, standalone_mode=False)
     try:
         sys.stdout.flush()
@@ -108,3 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         mute()
         return Status.PIPE
     return result if isinstance(result, int) else Status.DONE
+
+
+def _end(number: int, frame: object) -> NoReturn:
+    sys.exit(128 + number)

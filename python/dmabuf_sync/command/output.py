@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
     from rich.table import Table
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 PATIENCE = 1.0
 """Seconds until a progress bar appears."""
+_WIDE = 10_000
 
 
 def json_option(function: F) -> F:
@@ -55,8 +57,40 @@ def console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else 10_000
+    width = None if stream.isatty() else _WIDE
     return Console(file=stream, width=width, highlight=False, markup=False, soft_wrap=False)
+
+
+class Cut:
+    """Something rich can render, as wide as it wants to be and cut at the terminal's edge.
+
+    Rich itself would take from all columns of a table until none can be read.
+    """
+
+    def __init__(self, renderable: RenderableType) -> None:
+        self._renderable = renderable
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType | Segment]:
+        from rich.segment import Segment
+
+        free = options.update(width=_WIDE)
+        for line in console.render_lines(self._renderable, free, pad=False):
+            yield from Segment.adjust_line_length(line, options.max_width, pad=False)
+            yield Segment.line()
+
+
+def show(renderable: RenderableType) -> None:
+    """Print what rich can render; in a pipe whole, but without the blanks that fill a table up."""
+    out = console()
+    if out.is_terminal:
+        out.print(Cut(renderable))
+        return
+    with out.capture() as captured:
+        out.print(renderable)
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip())
 
 
 def table(*headings: str, right: tuple[str, ...] = ()) -> Table:
@@ -65,9 +99,7 @@ def table(*headings: str, right: tuple[str, ...] = ()) -> Table:
 
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for heading in headings:
-        made.add_column(
-            heading, justify="right" if heading in right else "left", no_wrap=True
-        )
+        made.add_column(heading, justify="right" if heading in right else "left", no_wrap=True)
     return made
 
 

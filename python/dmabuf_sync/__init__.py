@@ -18,6 +18,7 @@ from .exporter import Exporter, ExporterInfo
 from .heap import Heap, Udmabuf, heaps
 from .job import Job, JobInfo, JobState
 from .mapping import Mapping
+from .passing import recv_fds, send_fds
 from .sync import Sync, SyncInfo, SyncState
 from .sync_file import FenceInfo, SyncFile, SyncFileInfo
 
@@ -58,4 +59,6 @@ __all__ = [
     "Udmabuf",
     "close_control",
     "heaps",
+    "recv_fds",
+    "send_fds",
 ]

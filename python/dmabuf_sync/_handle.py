@@ -31,6 +31,7 @@ class Handle:
 
     @property
     def closed(self) -> bool:
+        """Whether close() was called."""
         return self._fd < 0
 
     def close(self) -> None:
@@ -59,7 +60,8 @@ class Handle:
     def __reduce__(self) -> NoReturn:
         # A copy would close the file descriptor a second time.
         raise TypeError(
-            f"a {type(self).__name__} cannot be copied or pickled; pass its fileno() on"
+            f"a {type(self).__name__} cannot be copied or pickled; multiprocessing can pass some"
+            " kinds on, send_fds() all"
         )
 
     def __repr__(self) -> str:

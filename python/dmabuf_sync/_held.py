@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Generic, TypeVar
 
 from .errors import LockRevoked
 
 T = TypeVar("T")
+S = TypeVar("S")
 
 
 class Held(Generic[T]):
@@ -21,19 +23,20 @@ class Held(Generic[T]):
 
     def __init__(
         self,
-        owner: T,
+        inside: AbstractContextManager[T],
         take: Callable[[], None],
         take_async: Callable[[], Awaitable[None]],
         give_back: Callable[[], None],
     ) -> None:
-        self._owner = owner
+        """`inside` is entered with the lock held, and left before it is given back."""
+        self._inside = inside
         self._take = take
         self._take_async = take_async
         self._give_back = give_back
 
     def __enter__(self) -> T:
         self._take()
-        return self._owner
+        return self._begin()
 
     def __exit__(
         self,
@@ -41,6 +44,7 @@ class Held(Generic[T]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._inside.__exit__(kind, error, traceback)
         try:
             self._give_back()
         except LockRevoked as revoked:
@@ -50,7 +54,7 @@ class Held(Generic[T]):
 
     async def __aenter__(self) -> T:
         await self._take_async()
-        return self._owner
+        return self._begin()
 
     async def __aexit__(
         self,
@@ -59,3 +63,10 @@ class Held(Generic[T]):
         traceback: TracebackType | None,
     ) -> None:
         self.__exit__(kind, error, traceback)
+
+    def _begin(self) -> T:
+        try:
+            return self._inside.__enter__()
+        except BaseException:
+            self._give_back()
+            raise

@@ -96,6 +96,7 @@ class Blitter(Handle):
     """QEMU's PCI device edu: slow (0.1 s for each 1 KiB or row), but real DMA."""
 
     def __init__(self, path: str | None = None) -> None:
+        """Open the engines behind PATH, or those behind another node, as EDU."""
         super().__init__(open_device(path or self.PATH, "the kernel module vblit"))
 
     def info(self) -> BlitterInfo:
@@ -116,12 +117,19 @@ class Blitter(Handle):
         rect: Rect | None = None,
         *,
         bytes_per_pixel: int = 4,
+        in_fences: Sequence[FileLike] = (),
+        implicit: bool = True,
         wait: bool = True,
     ) -> Job:
-        """Set the pixels of `rect` to `color`; without `rect`, all `dst`, a row of pixels."""
+        """Set the pixels of `rect` to `color`; without `rect`, all `dst`, a row of pixels.
+
+        See submit() for the other options.
+        """
         if rect is None:
             rect = _whole(dst, bytes_per_pixel)
-        return self.submit(dst, [Fill(rect, color)], wait=wait)
+        return self.submit(
+            dst, [Fill(rect, color)], in_fences=in_fences, implicit=implicit, wait=wait
+        )
 
     def copy(
         self,
@@ -131,12 +139,15 @@ class Blitter(Handle):
         *,
         src_offset: int = 0,
         dst_offset: int = 0,
+        in_fences: Sequence[FileLike] = (),
+        implicit: bool = True,
         wait: bool = True,
     ) -> Job:
-        """Copy `length` bytes, by default all of `src` from `src_offset` on."""
+        """Copy `length` bytes, by default all of `src` from `src_offset` on; see submit()."""
         if length is None:
             length = max(_size(src) - src_offset, 0)
-        return self.submit(dst, [Copy(src, length, src_offset, dst_offset)], wait=wait)
+        copy = Copy(src, length, src_offset, dst_offset)
+        return self.submit(dst, [copy], in_fences=in_fences, implicit=implicit, wait=wait)
 
     def blit(
         self,
@@ -147,11 +158,13 @@ class Blitter(Handle):
         *,
         scale: bool = False,
         blend: bool = False,
+        in_fences: Sequence[FileLike] = (),
+        implicit: bool = True,
         wait: bool = True,
     ) -> Job:
-        """Copy a rectangle, by default to the same place in `dst`; see Blit."""
+        """Copy a rectangle, by default to the same place in `dst`; see Blit and submit()."""
         blit = Blit(src, src_rect, dst_rect or src_rect, scale=scale, blend=blend)
-        return self.submit(dst, [blit], wait=wait)
+        return self.submit(dst, [blit], in_fences=in_fences, implicit=implicit, wait=wait)
 
     def submit(
         self,
@@ -164,8 +177,9 @@ class Blitter(Handle):
     ) -> Job:
         """Queue one job that does all `operations` on `dst`, in their order.
 
-        It runs after `in_fences`, sync files. Without `implicit`, fences that other drivers left on
-        the buffers are not waited for; jobs and CPU locks are.
+        It runs after `in_fences`, sync_files of anybody, 64 at most. Without `implicit` (explicit
+        synchronisation), fences that other drivers left on the buffers are not waited for; jobs and
+        CPU locks are. Returns once granted, or once queued if not `wait`; see Blitter.
         """
         ops = ffi.new("struct vblit_op[]", len(operations))
         for op, operation in zip(ops, operations, strict=True):

@@ -8,6 +8,7 @@ import os
 import select
 from dataclasses import dataclass
 
+from ._asyncio import ready
 from ._handle import Handle, poll
 from ._system import FileLike, Timeout, deadline_ns, descriptor, ioctl, open_device, unsigned
 from ._uapi import ffi, lib
@@ -88,6 +89,14 @@ class Display(Handle):
         """Wait for events, at most `timeout` seconds; none if the time is over."""
         if not poll(self, select.POLLIN, deadline_ns(timeout)):
             return []
+        return self._read()
+
+    async def events_async(self) -> list[DisplayEvent]:
+        """Wait for events, for asyncio."""
+        await ready(self, select.POLLIN)
+        return self._read()
+
+    def _read(self) -> list[DisplayEvent]:
         size = ffi.sizeof("struct vdisplay_event")
         data = os.read(self.fileno(), size * lib.VDISPLAY_EVENTS)
         events = ffi.new("struct vdisplay_event[]", len(data) // size)

@@ -7,20 +7,25 @@ import contextlib
 import errno
 import fcntl
 import os
+import select
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 from ._asyncio import in_thread
-from ._handle import Handle
+from ._handle import Handle, poll
 from ._held import Held
 from ._posix_lock import Conflict, PosixLock
 from ._system import NO_TIMEOUT, FileLike, Timeout, deadline_ns, descriptor, hold_ms, ioctl
 from ._uapi import ffi, lib
-from .access import Access, sync_flags
-from .errors import LockRevoked
+from .access import Access, cpu_access, sync_flags
+from .errors import LockRevoked, kernel_error
 from .mapping import Mapping
 from .sync_file import SyncFile
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class BufferInfo:
 
 
 class DmaBuf(Handle):
-    """A dma-buf; takes the file descriptor over and closes it in the end.
+    """A dma-buf; takes the file descriptor over and closes it in the end, see :meth:`close`.
 
     fcntl locks belong to the process: two threads (or asyncio tasks) that lock the same buffer are
     one owner, both get it, and the first unlock unlocks. Threads may share the object, but need
@@ -47,13 +52,26 @@ class DmaBuf(Handle):
     locks (F_OFD_*) are no way out: all who share a dma-buf share one open file description, so
     they never exclude each other.
 
-    poll() on it: readable once all fences of writers, writable once all fences have signalled.
+    poll() on it: readable once all fences of writers, writable once all fences have signalled; see
+    :meth:`wait`.
     """
 
     def __init__(self, fd: int) -> None:
-        """Take over `fd`; OSError (ENOTTY) leaves it alone when it is no dma-buf."""
+        """Take over `fd`; OSError (ENOTTY) leaves it alone when it is no dma-buf.
+
+        To keep `fd` for yourself pass os.dup(fd); but then closing either of them drops this
+        process's fcntl locks on the buffer.
+        """
         _check_dma_buf(descriptor(fd))
         super().__init__(fd)
+
+    def close(self) -> None:
+        """Close the file descriptor; may be called again. Mappings stay good.
+
+        It drops **all** fcntl locks that this process has on the buffer, also those taken through
+        another DmaBuf or file descriptor of the same buffer, as closing any of them does.
+        """
+        super().close()
 
     # -- the buffer
 
@@ -97,7 +115,9 @@ class DmaBuf(Handle):
         """Map the buffer, or `length` bytes from `offset`; see :class:`Mapping`.
 
         `access` None is what the file descriptor allows. Mapping neither locks nor does cache
-        maintenance: locked() or cpu_access() does, around every use of the memory.
+        maintenance: locked() or cpu_access() does, around every use of the memory; mapped() does
+        both. Do not map a buffer with Python's mmap.mmap instead: closing that drops this process's
+        fcntl locks on the buffer.
         """
         if access is None:
             access = Access.WRITE if self.writable else Access.READ
@@ -126,6 +146,9 @@ class DmaBuf(Handle):
         (waiting would close a cycle of processes), LockRevoked (an **earlier** lock of this process
         on the buffer was revoked; nothing was locked now: call again), OSError with EBADF (WRITE on
         a read-only file descriptor).
+
+        Threads and asyncio tasks of this process are one owner: another one's lock is no obstacle,
+        and its unlock() unlocks yours. Closing any file descriptor of the buffer unlocks, too.
 
         `timeout` and `hold` need the module dmabuf_sync, and the range must then be in the buffer
         (EINVAL). Without the module, fcntl locks order only those who use them: no DMA, no fences,
@@ -189,6 +212,44 @@ class DmaBuf(Handle):
         the same bytes: the inner one's end unlocks them.
         """
 
+        return self._held(
+            contextlib.nullcontext(self), access, timeout, blocking, offset, length, hold
+        )
+
+    def mapped(
+        self,
+        access: Access,
+        *,
+        timeout: Timeout = None,
+        blocking: bool = True,
+        offset: int = 0,
+        length: int = 0,
+        hold: float | timedelta | None = None,
+    ) -> Held[memoryview]:
+        """locked() and map() of the same bytes in one ``with`` or ``async with`` block.
+
+        Gives a memoryview, read-only for Access.READ, without a copy; numpy.frombuffer(m, dtype)
+        makes an array of it. After the block it is dead (ValueError); what was made of it still
+        shows the memory, which is anybody's then: see :class:`Mapping`.
+        """
+        inside = self._mapping(access, offset, length)
+        return self._held(inside, access, timeout, blocking, offset, length, hold)
+
+    def test(self, access: Access, *, offset: int = 0, length: int = 0) -> Conflict | None:
+        """What would keep lock() waiting now, None for nothing (F_GETLK). Locks nothing, and may
+        be outdated as soon as it is known."""
+        return PosixLock(self, access, offset, length).conflict()
+
+    def _held(
+        self,
+        inside: AbstractContextManager[T],
+        access: Access,
+        timeout: Timeout,
+        blocking: bool,
+        offset: int,
+        length: int,
+        hold: float | timedelta | None,
+    ) -> Held[T]:
         async def take_async() -> None:
             if blocking:
                 await self.lock_async(
@@ -206,12 +267,12 @@ class DmaBuf(Handle):
             if not self.closed:  # closing has unlocked
                 self.unlock(offset, length)
 
-        return Held(self, take, take_async, give_back)
+        return Held(inside, take, take_async, give_back)
 
-    def test(self, access: Access, *, offset: int = 0, length: int = 0) -> Conflict | None:
-        """What would keep lock() waiting now, None for nothing (F_GETLK). Locks nothing, and may
-        be outdated as soon as it is known."""
-        return PosixLock(self, access, offset, length).conflict()
+    @contextlib.contextmanager
+    def _mapping(self, access: Access, offset: int, length: int) -> Iterator[memoryview]:
+        with self.map(access, offset=offset, length=length) as view:
+            yield view
 
     def _request(
         self,
@@ -227,6 +288,20 @@ class DmaBuf(Handle):
         return PosixLock(self, access, offset, length), deadline_ns(timeout), hold_ms(hold)
 
     # -- what every kernel offers without our modules
+
+    def wait(self, access: Access, timeout: Timeout = None) -> None:
+        """Wait for the fences that this access has to wait for: READ the writers', WRITE all.
+
+        TimeoutError if `timeout` seconds were too few. It locks nothing: others may begin at once.
+        """
+        event = select.POLLOUT if cpu_access(access) is Access.WRITE else select.POLLIN
+        if not poll(self, event, deadline_ns(timeout)):
+            raise kernel_error(errno.ETIMEDOUT, f"wait for the fences of fd {self._fd}")
+
+    async def wait_async(self, access: Access) -> None:
+        """As wait(), for asyncio."""
+        with self.export_sync_file(access) as fences:
+            await fences
 
     def sync_begin(self, access: Access) -> None:
         """Cache maintenance before the CPU touches the memory, after waiting for the fences
@@ -247,7 +322,10 @@ class DmaBuf(Handle):
             self.sync_end(access)
 
     def export_sync_file(self, access: Access) -> SyncFile:
-        """The fences that this access would have to wait for: READ the writers', WRITE all."""
+        """The fences that this access has to wait for: READ the writers', WRITE all.
+
+        It is a snapshot: others may come a moment later, unless you hold a lock.
+        """
         data = ffi.new("struct dma_buf_export_sync_file *")
         data.flags = sync_flags(access)
         ioctl(self, lib.DMA_BUF_IOCTL_EXPORT_SYNC_FILE, data, f"export fences of fd {self._fd}")

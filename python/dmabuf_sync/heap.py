@@ -23,25 +23,36 @@ def heaps() -> tuple[str, ...]:
 
 
 class Heap(Handle):
-    """A dma-heap (/dev/dma_heap/NAME). Threads may share it."""
+    """A dma-heap (/dev/dma_heap/NAME). Threads may share it. The buffers outlive it."""
 
     def __init__(self, name: str = "system") -> None:
+        """Open the heap `name`, one of :func:`heaps`; FileNotFoundError if there is none."""
         if "/" in name or name in ("", ".", ".."):
             raise ValueError(f"{name!r} cannot be the name of a dma-heap")
         self.name = name
         super().__init__(open_device(f"{HEAPS}/{name}", f"the dma-heap {name} of the kernel"))
 
-    def allocate(self, size: int) -> DmaBuf:
-        """A buffer of `size` bytes, rounded up to whole pages."""
+    def allocate(self, size: int, name: str = "") -> DmaBuf:
+        """A buffer of `size` zero bytes, rounded up to whole pages; see DmaBuf.name.
+
+        OSError: EINVAL `size` is zero or larger than the machine's memory; ENOMEM.
+        """
         data = ffi.new("struct dma_heap_allocation_data *")
         data.len = unsigned(size, 64, "size")
         data.fd_flags = os.O_RDWR | os.O_CLOEXEC
         ioctl(self, lib.DMA_HEAP_IOCTL_ALLOC, data, f"allocate {size} bytes from heap {self.name}")
-        return DmaBuf(data.fd)
+        buffer = DmaBuf(data.fd)
+        if name:
+            try:
+                buffer.name = name
+            except BaseException:
+                buffer.close()
+                raise
+        return buffer
 
 
 class Udmabuf(Handle):
-    """/dev/udmabuf: dma-bufs of memfds. Threads may share it."""
+    """/dev/udmabuf: dma-bufs of memfds. Threads may share it. The buffers outlive it."""
 
     PATH = "/dev/udmabuf"
 

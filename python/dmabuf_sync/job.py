@@ -70,6 +70,7 @@ class Job(Handle):
 
     @property
     def done(self) -> bool:
+        """Whether it has ended, well or badly: see status."""
         return self.info().state is JobState.DONE
 
     @property
@@ -88,9 +89,16 @@ class Job(Handle):
         self._check()
 
     def wait_granted(self, timeout: Timeout = None) -> None:
-        """Wait until it is granted: from then on it has a sync_file()."""
+        """Wait until it is granted: from then on it has a sync_file().
+
+        TimeoutError if that takes longer than `timeout` seconds.
+        """
         if not poll(self, select.POLLOUT, deadline_ns(timeout)):
             raise kernel_error(errno.ETIMEDOUT, "wait for a job to be granted")
+
+    async def wait_granted_async(self) -> None:
+        """wait_granted() for asyncio."""
+        await ready(self, select.POLLOUT)
 
     def sync_file(self) -> SyncFile:
         """Its fence. BlockingIOError before it is granted: a fence must not wait for a CPU lock."""
@@ -99,6 +107,7 @@ class Job(Handle):
         return SyncFile(data.fd)
 
     def __await__(self) -> Generator[Any, None, None]:
+        """wait() for asyncio. Cancelling ends the wait, not the job."""
         return self._wait_async().__await__()
 
     async def _wait_async(self) -> None:

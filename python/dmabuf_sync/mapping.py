@@ -22,9 +22,11 @@ class Mapping:
     ``m.cast("I")`` work without a copy. Outside of ``with`` it is in :attr:`view`; from Python 3.12
     on the Mapping itself has the buffer protocol, too. It is read-only if mapped for Access.READ.
 
-    After close() the view itself is dead. Views made of it (slices, numpy arrays) stay good, and
-    the memory stays mapped, until the last of them is gone: nothing ever points to unmapped memory.
-    But no lock protects them once you unlocked.
+    After close() the view itself is dead: ValueError. Views made of it (slices, numpy arrays) stay
+    good, and the memory stays mapped, until the last of them is gone: nothing ever points to
+    unmapped memory. But no lock protects them once you unlocked, and on a strict buffer (see
+    Exporter.allocate()) touching them then is SIGBUS, which ends the process; python3 -X
+    faulthandler says at which line.
 
     This does what Python's own mmap.mmap must not be used for: that one duplicates the file
     descriptor and closes the duplicate when unmapping, which drops **all** fcntl locks of this
@@ -63,6 +65,7 @@ class Mapping:
 
     @property
     def closed(self) -> bool:
+        """Whether close() was called."""
         return self._view is None
 
     def close(self) -> None:

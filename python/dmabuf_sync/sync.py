@@ -9,11 +9,13 @@ import enum
 import errno
 import select
 import time
+from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any, Self
 
 from ._asyncio import ready
-from ._handle import Handle
+from ._handle import Handle, poll
 from ._held import Held
 from ._system import (
     NO_TIMEOUT,
@@ -64,7 +66,8 @@ class Sync(Handle):
     A process that holds an fcntl lock on a buffer and then waits with a Sync for the same buffer
     waits for itself (until its fcntl lock is revoked): they are different owners.
 
-    poll() on it: readable once a lock asked for with request() is held or has failed.
+    poll() on it: readable once a lock asked for with request() is held or has failed; ``await``
+    waits for that. ``async with sync.locked()`` asks and waits.
     """
 
     def __init__(self, name: str = "", *, cache: bool = True) -> None:
@@ -78,6 +81,20 @@ class Sync(Handle):
         ioctl(shared_control(), lib.DMABUF_SYNC_IOC_CREATE, data, "make a sync object")
         self.name = name
         super().__init__(data.fd)
+
+    @classmethod
+    def from_fd(cls, fd: int, name: str = "") -> Self:
+        """Take over the file descriptor of a sync object that another process has passed on.
+
+        Both are one owner: whoever locks it has it locked for both, and either may unlock. `name`
+        is for this side's messages only. OSError (ENOTTY) leaves `fd` alone if it is something
+        else.
+        """
+        ioctl(fd, lib.DMABUF_SYNC_IOC_INFO, _new_info(), f"fd {fd} is not a sync object")
+        sync = cls.__new__(cls)
+        sync.name = name
+        Handle.__init__(sync, fd)
+        return sync
 
     def add(self, buffer: FileLike, access: Access, *, offset: int = 0, length: int = 0) -> None:
         """Add `length` bytes of a dma-buf from `offset` (0: to its end).
@@ -133,11 +150,37 @@ class Sync(Handle):
         self._lock(0, deadline, hold_ms(hold))
 
     def request(self, *, hold: float | timedelta | None = None) -> None:
-        """Ask for the lock and return at once. poll() tells when to look at info().
+        """Ask for the lock and return at once; wait() or ``await`` tells when it is there.
 
         unlock() takes the request back, or gives back what it got.
         """
         self._lock(lib.DMABUF_SYNC_LOCK_ASYNC, NO_TIMEOUT, hold_ms(hold))
+
+    def wait(self, timeout: Timeout = None) -> None:
+        """Wait until the lock asked for with request() is held.
+
+        TimeoutError if that takes longer than `timeout` seconds; the request stays. OSError if it
+        failed, with its errno, and with EPERM if there is no request. Nobody wakes a thread that
+        waits here for a request that another one takes back.
+        """
+        deadline = deadline_ns(timeout)
+        if self.info().state is SyncState.WAITING and not poll(self, select.POLLIN, deadline):
+            raise kernel_error(errno.ETIMEDOUT, f"wait for {self!r}")
+        self._check_locked()
+
+    def __await__(self) -> Generator[Any, None, None]:
+        """wait() for asyncio. Cancelling leaves the request; lock_async() takes it back."""
+        return self._wait_async().__await__()
+
+    async def _wait_async(self) -> None:
+        if self.info().state is SyncState.WAITING:
+            await ready(self, select.POLLIN)
+        self._check_locked()
+
+    def _check_locked(self) -> None:
+        info = self.info()
+        if info.state is not SyncState.LOCKED:
+            raise kernel_error(-info.error or errno.EPERM, f"lock {self!r}")
 
     async def lock_async(
         self, *, timeout: Timeout = None, hold: float | timedelta | None = None
@@ -151,9 +194,7 @@ class Sync(Handle):
                 seconds = None
             async with asyncio.timeout(seconds):
                 await ready(self, select.POLLIN)
-            info = self.info()
-            if info.state is not SyncState.LOCKED:
-                raise kernel_error(-info.error, f"lock {self!r}")
+            self._check_locked()
         except BaseException as error:
             with contextlib.suppress(OSError, ValueError):  # failed, revoked or closed: unlocked
                 self.unlock()
@@ -197,11 +238,11 @@ class Sync(Handle):
             if not self.closed:  # closing has unlocked
                 self.unlock()
 
-        return Held(self, take, take_async, give_back)
+        return Held(contextlib.nullcontext(self), take, take_async, give_back)
 
     def info(self) -> SyncInfo:
         """What it is doing now."""
-        info = ffi.new("struct dmabuf_sync_info *")
+        info = _new_info()
         ioctl(self, lib.DMABUF_SYNC_IOC_INFO, info, f"ask about {self!r}")
         return SyncInfo(
             state=SyncState(info.state),
@@ -222,3 +263,7 @@ class Sync(Handle):
             if flags or time.monotonic_ns() < deadline:
                 raise revoked(f"lock {self!r}") from None
             raise
+
+
+def _new_info() -> Any:
+    return ffi.new("struct dmabuf_sync_info *")

@@ -76,7 +76,10 @@ class SyncFile(Handle):
         )
 
     def merge(self, other: FileLike, name: str = "dmabuf-sync") -> SyncFile:
-        """A new sync_file with the fences of both; `other` is one too."""
+        """A new sync_file with the fences of both; `other` is one too.
+
+        `name`, 31 bytes at most, is what info() of it says. Both old ones stay as they are.
+        """
         data = ffi.new("struct sync_merge_data *")
         data.name = c_string(name, ffi.sizeof(data.name), "name")
         data.fd2 = descriptor(other)
@@ -92,4 +95,5 @@ class SyncFile(Handle):
             raise kernel_error(errno.ETIMEDOUT, "wait for a sync_file")
 
     def __await__(self) -> Generator[Any, None, None]:
+        """wait() for asyncio."""
         return ready(self, select.POLLIN).__await__()

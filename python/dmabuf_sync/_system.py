@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import grp
 import math
 import os
 import time
@@ -63,6 +64,23 @@ def open_device(path: str, module: str) -> int:
     except FileNotFoundError as error:
         error.add_note(f"{path} comes with {module}, which is not loaded or not in this kernel")
         raise
+    except PermissionError as error:
+        error.add_note(_who_may_open(path))
+        raise
+
+
+def _who_may_open(path: str) -> str:
+    node = os.stat(path)
+    if not node.st_gid or node.st_mode & 0o060 != 0o060:
+        return f"only root may open {path}; packaging/udev/70-dmabuf-sync.rules lets a group"
+    try:
+        group = grp.getgrgid(node.st_gid).gr_name
+    except KeyError:
+        group = str(node.st_gid)
+    return (
+        f"{path} is for members of group {group}: usermod -aG {group} USER adds one, who then logs"
+        " in anew"
+    )
 
 
 def pidfd_getfd(pid: int, fd: int) -> int:

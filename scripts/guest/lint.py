@@ -11,7 +11,7 @@ from . import build, debug_kernel, kernels, paths, tree, venv
 from .report import run, say, step
 from .sandbox import Sandbox
 
-PYTHON = ("python", "scripts", "tests", "examples")
+PYTHON = ("examples", "python", "scripts", "tests")
 C = ("kernel", "tests/module")
 CHECKPATCH = ("checkpatch.pl", "spelling.txt", "const_structs.checkpatch")
 # What checkpatch cannot know about a file.
@@ -36,7 +36,7 @@ def python() -> int:
     env = {**os.environ, "MYPYPATH": "python:scripts"}
     commands = [
         ["ruff", "check", *folders],
-        ["mypy", "--strict", "python/dmabuf_sync", "scripts/guest"],
+        ["mypy", "--strict", "python/dmabuf_sync", "scripts/guest", "examples"],
     ]
     statuses = []
     for command in commands:

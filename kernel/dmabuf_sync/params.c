@@ -41,10 +41,20 @@ MODULE_PARM_DESC(job_timeout_ms,
 static unsigned int max_user_objects = 4096;
 static unsigned int max_user_jobs = 4096;
 
-module_param(max_user_objects, uint, 0644);
+static int set_limit(const char *val, const struct kernel_param *kp)
+{
+	return param_set_uint(val, kp) ? -EINVAL : 0;
+}
+
+static const struct kernel_param_ops limit_ops = {
+	.set = set_limit,
+	.get = param_get_uint,
+};
+
+module_param_cb(max_user_objects, &limit_ops, &max_user_objects, 0644);
 MODULE_PARM_DESC(max_user_objects,
 		 "most sync objects of one user without CAP_SYS_RESOURCE (default 4096)");
-module_param(max_user_jobs, uint, 0644);
+module_param_cb(max_user_jobs, &limit_ops, &max_user_jobs, 0644);
 MODULE_PARM_DESC(max_user_jobs,
 		 "most unfinished DMA jobs of one user without CAP_SYS_RESOURCE (default 4096)");
 

@@ -49,21 +49,21 @@ MODULE_PARM_DESC(max_size_mb, "largest buffer in MiB (1 to 65536, default 256)")
 
 static unsigned int max_buffers = 65536;
 
-static int set_max_buffers(const char *val, const struct kernel_param *kp)
+static int set_limit(const char *val, const struct kernel_param *kp)
 {
 	return param_set_uint(val, kp) ? -EINVAL : 0;
 }
 
-static const struct kernel_param_ops max_buffers_ops = {
-	.set = set_max_buffers,
+static const struct kernel_param_ops limit_ops = {
+	.set = set_limit,
 	.get = param_get_uint,
 };
 
-module_param_cb(max_buffers, &max_buffers_ops, &max_buffers, 0644);
+module_param_cb(max_buffers, &limit_ops, &max_buffers, 0644);
 MODULE_PARM_DESC(max_buffers, "most buffers at a time (default 65536)");
 
 static unsigned int max_user_buffers = 4096;
-module_param(max_user_buffers, uint, 0644);
+module_param_cb(max_user_buffers, &limit_ops, &max_user_buffers, 0644);
 MODULE_PARM_DESC(max_user_buffers,
 		 "most buffers made by one user without CAP_SYS_RESOURCE (default 4096)");
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from actors import Actor
+from actors import Actor, until
 from buffers import allocate
 from locks import READ, WRITE, lock, trylock, unlock
 from vivid import vivid_pair
@@ -70,17 +70,25 @@ class Stream:
             assert data, f"v4l2-ctl has ended with {seen!r}"
             seen += data
 
+    def buffers(self) -> list[int]:
+        """Its own descriptors of its dma-bufs."""
+        folder = f"/proc/{self.process.pid}/fd"
+        found = []
+        for name in sorted(os.listdir(folder), key=int):
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                if "dmabuf" in os.readlink(f"{folder}/{name}"):
+                    found.append(int(name))
+        return found
+
     def take_buffers(self) -> list[int]:
         """Our own descriptors of its dma-bufs."""
         libc = ctypes.CDLL(None, use_errno=True)
-        pid = self.process.pid
-        pidfd = os.pidfd_open(pid)
+        pidfd = os.pidfd_open(self.process.pid)
         taken = []
-        for name in sorted(os.listdir(f"/proc/{pid}/fd"), key=int):
-            if "dmabuf" in os.readlink(f"/proc/{pid}/fd/{name}"):
-                fd = libc.syscall(SYS_PIDFD_GETFD, pidfd, int(name), 0)
-                assert fd >= 0, os.strerror(ctypes.get_errno())
-                taken.append(fd)
+        for number in self.buffers():
+            fd = libc.syscall(SYS_PIDFD_GETFD, pidfd, number, 0)
+            assert fd >= 0, os.strerror(ctypes.get_errno())
+            taken.append(fd)
         os.close(pidfd)
         return taken
 
@@ -99,9 +107,9 @@ def stream(request: pytest.FixtureRequest, vivid: tuple[str, str]) -> Iterator[S
 @pytest.fixture
 def theirs(stream: Stream) -> Iterator[list[int]]:
     """The buffers of the stream."""
-    stream.goes_on()
+    until(lambda: len(stream.buffers()) >= 3, "v4l2-ctl's export of three buffers")
     fds = stream.take_buffers()
-    assert len(fds) >= 3
+    stream.goes_on()
     yield fds
     for fd in fds:
         os.close(fd)

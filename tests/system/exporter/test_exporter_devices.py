@@ -130,6 +130,15 @@ def test_longest_segment(device: int, devices: Devices, limit: int) -> None:
         one.close()
 
 
+def test_long_segments(device: int, devices: Devices) -> None:
+    """Where memory is not fragmented, pages come in pieces of 2 MiB, and not one by one."""
+    one = devices()
+    with closing(alloc(device, 8 << 20)) as fd:
+        one.attach(fd)
+        assert one.map().segments <= (8 << 20) // PAGE // 16
+        one.close()
+
+
 @pytest.mark.parametrize("boundary", [PAGE - 1, 4 * PAGE - 1, (1 << 16) - 1])
 def test_boundary(device: int, devices: Devices, boundary: int) -> None:
     """No segment crosses a multiple: the module would have warned."""

@@ -128,7 +128,7 @@ def load(path: str | os.PathLike[str]) -> Recording:
     for line in _lines(path):
         if not line.startswith("# "):
             text.append(line)
-        elif line.endswith("\n"):
+        else:
             found |= _own_line(recording, line)
     for record in read(text):
         if isinstance(record, Lost):

@@ -3,18 +3,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from actors import until
 
+from dmabuf_sync.command.main import main
 from dmabuf_sync.trace import Recorder, load
 from dmabuf_sync.trace.tracefs import TRACEFS
 
@@ -22,11 +26,24 @@ CONTEND = Path(__file__).with_name("contend.py")
 COMMAND = [sys.executable, "-m", "dmabuf_sync"]
 
 
-def call(*words: object, status: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [*COMMAND, *map(str, words)], capture_output=True, text=True, timeout=100
-    )
-    assert done.returncode == status, done.stdout + done.stderr
+pytestmark = pytest.mark.timeout(120)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command printed."""
+
+    stdout: str
+    stderr: str
+
+
+def call(*words: object, status: int = 0) -> Done:
+    """Run a command in this process: a Python that starts anew takes its time."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        got = main([str(word) for word in words])
+    done = Done(out.getvalue(), err.getvalue())
+    assert got == status, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done
 

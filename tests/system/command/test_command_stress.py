@@ -15,16 +15,17 @@ from dmabuf_sync import Exporter
 from dmabuf_sync.trace import Recorder
 from dmabuf_sync.trace.live import Checker
 
+pytestmark = pytest.mark.timeout(120)
+
 COMMAND = [sys.executable, "-m", "dmabuf_sync"]
 
 
 def call(*words: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([*COMMAND, *words], capture_output=True, text=True, timeout=100)
+    done = subprocess.run([*COMMAND, *words], capture_output=True, text=True, timeout=110)
     assert "Traceback" not in done.stderr
     return done
 
 
-@pytest.mark.timeout(120)
 def test_stress_finds_nothing_and_does_everything() -> None:
     done = call("stress", "--seconds=3", "--seed=5", "--json")
     assert done.returncode == 0, done.stderr
@@ -78,7 +79,6 @@ def test_checker_leaves_others_alone() -> None:
         assert checker.problems == []
 
 
-@pytest.mark.timeout(120)
 def test_bench_measures_every_group() -> None:
     done = call("bench", "--rounds=1", "--scale=0.02", "--json")
     assert done.returncode == 0, done.stderr

@@ -30,7 +30,9 @@ def test_line_with_seconds() -> None:
     assert event.number("pid") == 267
 
 
-@pytest.mark.parametrize("comm", ["kworker/u8:4", "a b-c [001] d", "-1", "<...>", "x-9", "x-9 [001] y"])
+@pytest.mark.parametrize(
+    "comm", ["kworker/u8:4", "a b-c [001] d", "-1", "<...>", "x-9", "x-9 [001] y"]
+)
 def test_any_command_name(comm: str) -> None:
     event = one(f"    {comm}-12  [000] .....  77: dmabuf_sync_grant: pid=3\n")
     assert (event.comm, event.task, event.time) == (comm, 12, 77)

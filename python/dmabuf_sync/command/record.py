@@ -60,8 +60,12 @@ def command(
     dmabuf-sync record --duration 10
     """
     try:
-        with Capture(str(output), list(command), buffer_kb=buffer_size) as capture:
-            with _Program(command) as program, _stopped_by_signals() as stopped:
+        # Signals first: from when there is a file, they end it well.
+        with (
+            _stopped_by_signals() as stopped,
+            Capture(str(output), list(command), buffer_kb=buffer_size) as capture,
+        ):
+            with _Program(command) as program:
                 _watch(capture, program, stopped, duration)
                 capture.finish(program.status)
             status = program.wait()

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,18 @@ def call(*words: object, status: int = 0) -> Done:
     assert got == status, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done
+
+
+@contextlib.contextmanager
+def recorder(path: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that records; killed if a test leaves it."""
+    words = [*COMMAND, "record", *options, "-o", str(path)]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            until(path.exists, "the beginning")
+            yield process
+        finally:
+            process.kill()
 
 
 def instances() -> list[str]:
@@ -127,8 +140,7 @@ def test_status_of_the_command_is_the_status(tmp_path: Path) -> None:
 
 def test_ctrl_c_ends_a_recording_well(tmp_path: Path) -> None:
     path = tmp_path / "run.dsync"
-    with subprocess.Popen([*COMMAND, "record", "-o", str(path)], stderr=subprocess.PIPE) as process:
-        until(path.exists, "the beginning")
+    with recorder(path) as process:
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0
     assert load(path).complete
@@ -137,9 +149,7 @@ def test_ctrl_c_ends_a_recording_well(tmp_path: Path) -> None:
 
 def test_killed_recording_can_be_read_and_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "run.dsync.gz"
-    command = [*COMMAND, "record", "-o", str(path)]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-        until(path.exists, "the beginning")
+    with recorder(path) as process:
         subprocess.run([sys.executable, CONTEND], check=True, stdout=subprocess.DEVNULL)
         time.sleep(0.2)
         process.kill()
@@ -154,9 +164,7 @@ def test_killed_recording_can_be_read_and_leaves_nothing(tmp_path: Path) -> None
 
 def test_lost_events_are_told(tmp_path: Path) -> None:
     path = tmp_path / "run.dsync"
-    command = [*COMMAND, "record", "--buffer-size=64", "-o", str(path)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        until(path.exists, "the beginning")
+    with recorder(path, "--buffer-size=64") as process:
         process.send_signal(signal.SIGSTOP)
         script = (
             "import fcntl\nfrom dmabuf_sync import Exporter\n"

@@ -103,6 +103,12 @@ def test_cpu_holds_are_no_fences(vgem: VgemBuffer) -> None:
     unlock(vgem.fd)
 
 
+def _exported(vgem: VgemBuffer) -> int:
+    """What DMA_BUF_IOCTL_EXPORT_SYNC_FILE has: 1 if nothing is pending, 0 if something is."""
+    with vgem.dmabuf.export_sync_file(Access.WRITE) as sync_file:
+        return sync_file.info().status
+
+
 def test_waiting_job_is_no_fence_and_running_job_is_one(vgem: VgemBuffer) -> None:
     bandwidth = "/sys/module/vblit/parameters/bytes_per_second"
     with Blitter() as blitter:
@@ -112,6 +118,7 @@ def test_waiting_job_is_no_fence_and_running_job_is_one(vgem: VgemBuffer) -> Non
         with pytest.raises(BlockingIOError):
             job.sync_file()
         vgem.signal(vgem.attach(write=True))  # nobody in its way
+        assert _exported(vgem) == 1
         with open(bandwidth, "r+") as file:
             file.write("100000")
         try:
@@ -120,6 +127,7 @@ def test_waiting_job_is_no_fence_and_running_job_is_one(vgem: VgemBuffer) -> Non
             with pytest.raises(OSError, match=rf"\[Errno {errno.EBUSY}\]"):
                 vgem.attach(write=False)
             assert select.select([vgem.fd], [], [], 0)[0] == []
+            assert _exported(vgem) == 0
             with job.sync_file() as sync_file:
                 assert select.select([sync_file], [], [], 0)[0] == []
                 job.wait(20)

@@ -52,6 +52,9 @@ test-matrix: python ## run the system tests on 6.1, 6.12 and 7.2
 test-debug: python ## run the system tests on kernels that check locking and memory
 	@$(GUEST) test-debug
 
+test-planted: python ## see the debug kernels notice bugs of every kind
+	@$(GUEST) test-planted
+
 test-mutants: python ## see tests fail: break the modules in many ways, one at a time
 	@$(GUEST) test-mutants
 
@@ -75,4 +78,4 @@ help: ## list the targets
 python:
 	@command -v $(PYTHON) >/dev/null || sh scripts/install-python
 
-.PHONY: modules run test vm vm-status test-matrix test-debug test-mutants lint man clean clean-cache help python
+.PHONY: modules run test vm vm-status test-matrix test-debug test-planted test-mutants lint man clean clean-cache help python

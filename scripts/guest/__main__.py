@@ -2,7 +2,8 @@
 """The command line behind the Makefile: ``python3 -m guest TARGET``.
 
 What a target works on comes in the environment, as make passes its variables on: KERNEL, CMD,
-SHARE, APPEND, CPUS, ICOUNT, TIMEOUT, MODULES, MUTANT and PYTEST. The README describes them.
+SHARE, APPEND, CPUS, ICOUNT, TIMEOUT, MODULES, MUTANT and PYTEST. The
+Makefile describes them.
 """
 
 from __future__ import annotations
@@ -14,13 +15,24 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from . import build, host, kernels, lint, mutants, suites, vm
+from . import build, host, kernels, lint, mutants, planted, suites, vm
 from .kernels import Kernel
 from .report import SetupError, say
 from .vm import Session
 
 DEMO = "python3 -m dmabuf_sync.demo --output build"
-TARGETS = ("vm", "run", "test", "test-matrix", "test-debug", "test-mutants", "lint", "man", "tree")
+TARGETS = (
+    "vm",
+    "run",
+    "test",
+    "test-matrix",
+    "test-debug",
+    "test-planted",
+    "test-mutants",
+    "lint",
+    "man",
+    "tree",
+)
 # Seconds until a guest that should have finished is given up.
 TIMEOUTS = {"vm": 600}
 TIMEOUT = 3600
@@ -63,6 +75,8 @@ def run(target: str, env: Mapping[str, str]) -> int:
         return suites.every(kernels.STOCK, wanted)
     if target == "test-debug":
         return suites.every(env.get("KERNEL", "").split() or kernels.DEBUG, wanted)
+    if target == "test-planted":
+        return planted.every(env.get("KERNEL", "").split() or kernels.DEBUG, wanted)
     kernel: Kernel = kernels.get(env.get("KERNEL") or kernels.DEFAULT)
     if target == "tree":
         return 0

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from .report import say
@@ -48,3 +49,17 @@ def check(path: Path) -> int:
     if found:
         say(f"{len(found)} kernel faults: see {path}")
     return 1 if found else 0
+
+
+def check_planted(path: Path, planted: Mapping[str, str]) -> int:
+    """Print which faults were planted and not found in a console log; return 1 if any was missed.
+
+    `planted` has for each a regular expression that its line matches.
+    """
+    found = find(path.read_text(errors="replace"))
+    for name, pattern in planted.items():
+        line = next((line for line in found if re.search(pattern, line)), None)
+        say(f"planted {name}: {line.strip() if line else 'MISSED'}")
+        if line is None:
+            return 1
+    return 0

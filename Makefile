@@ -5,6 +5,7 @@
 #   APPEND='...'    more kernel options       CPUS=n      guest CPUs (default 2)
 #   TIMEOUT=s       give the guest up         ICOUNT=1    guest time counts instructions
 #   PYTEST='...'    more pytest options       MODULES='dmabuf_sync ...'  load only these
+#   SECONDS=n, SEED=n   how long and which calls, for fuzz
 #   MUTANT='...'    names of the mutants for test-mutants (default all)
 
 KDIR ?= /lib/modules/$(shell uname -r)/build
@@ -17,7 +18,7 @@ ifdef CMD
 override CMD := $(subst $$$$,$$,$(value CMD))
 export CMD
 endif
-export KERNEL SHARE APPEND CPUS ICOUNT TIMEOUT PYTEST MUTANT
+export KERNEL SHARE APPEND CPUS ICOUNT TIMEOUT PYTEST MUTANT SECONDS SEED
 ifdef MODULES
 export MODULES
 endif
@@ -58,6 +59,9 @@ test-planted: python ## see the debug kernels notice bugs of every kind
 test-mutants: python ## see tests fail: break the modules in many ways, one at a time
 	@$(GUEST) test-mutants
 
+fuzz: python ## make random calls for SECONDS=60 with SEED=1 on the debug kernels
+	@$(GUEST) fuzz
+
 lint: python ## check the style of the Python and the kernel part
 	@$(GUEST) lint
 
@@ -78,4 +82,4 @@ help: ## list the targets
 python:
 	@command -v $(PYTHON) >/dev/null || sh scripts/install-python
 
-.PHONY: modules run test vm vm-status test-matrix test-debug test-planted test-mutants lint man clean clean-cache help python
+.PHONY: modules run test vm vm-status test-matrix test-debug test-planted test-mutants fuzz lint man clean clean-cache help python

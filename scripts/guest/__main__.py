@@ -2,7 +2,7 @@
 """The command line behind the Makefile: ``python3 -m guest TARGET``.
 
 What a target works on comes in the environment, as make passes its variables on: KERNEL, CMD,
-SHARE, APPEND, CPUS, ICOUNT, TIMEOUT, MODULES, MUTANT and PYTEST. The
+SHARE, APPEND, CPUS, ICOUNT, TIMEOUT, MODULES, MUTANT, PYTEST, SECONDS and SEED. The
 Makefile describes them.
 """
 
@@ -29,6 +29,7 @@ TARGETS = (
     "test-debug",
     "test-planted",
     "test-mutants",
+    "fuzz",
     "lint",
     "man",
     "tree",
@@ -77,6 +78,12 @@ def run(target: str, env: Mapping[str, str]) -> int:
         return suites.every(env.get("KERNEL", "").split() or kernels.DEBUG, wanted)
     if target == "test-planted":
         return planted.every(env.get("KERNEL", "").split() or kernels.DEBUG, wanted)
+    if target == "fuzz":
+        try:
+            seconds, seed = positive("SECONDS", env, 60), positive("SEED", env, 1)
+        except ValueError as error:
+            raise SetupError(str(error)) from None
+        return suites.fuzz(env.get("KERNEL", "").split() or kernels.DEBUG, wanted, seconds, seed)
     kernel: Kernel = kernels.get(env.get("KERNEL") or kernels.DEFAULT)
     if target == "tree":
         return 0

@@ -94,3 +94,12 @@ def test(kernel: Kernel, base: Session) -> int:
 def every(names: Sequence[str], base: Session) -> int:
     """Run the system tests on several kernels; return the worst status."""
     return worst([system(kernels.get(name), base) for name in names], selected=bool(selection()))
+
+
+def fuzz(names: Sequence[str], base: Session, seconds: int, seed: int) -> int:
+    """Make random calls on several kernels, for some seconds on each; return the worst status."""
+    command = f"python3 tests/fuzz --seconds {seconds} --seed {seed}"
+    command = f"{command}; status=$?; {CHECKS} || exit 1; exit $status"
+    # The last round, the scan for leaks and a boot come on top.
+    base = replace(base, command=command, log="console-fuzz", timeout=seconds + 1800, checked=True)
+    return max(vm.run(kernels.get(name), base) for name in names)

@@ -5,7 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
+from guest import __main__ as command_line
 from guest import faults, kernels, paths, planted, vm
+from guest.report import SetupError
 
 SOURCE = (paths.ROOT / "tests/module/planted.c").read_text()
 LOG = f"""\
@@ -49,3 +51,10 @@ def test_a_bug_that_is_missed_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> N
     assert planted.every(["lockdep", "kasan"], vm.Session("")) == 1
     assert [kernel for kernel, _ in ran] == ["lockdep", "lockdep", "lockdep", "lockdep", "kasan"]
     assert all(bugs for _, bugs in ran)
+
+
+@pytest.mark.parametrize("name", ["SECONDS", "SEED"])
+def test_the_fuzzer_takes_numbers_only(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(command_line.host, "require", lambda *_, **__: None)
+    with pytest.raises(SetupError, match=name):
+        command_line.run("fuzz", {name: "soon"})

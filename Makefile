@@ -4,6 +4,7 @@
 #   KERNEL=6.1|6.12|7.2|lockdep|kasan   what the guest runs (default 6.12)
 #   APPEND='...'    more kernel options       CPUS=n      guest CPUs (default 2)
 #   TIMEOUT=s       give the guest up         ICOUNT=1    guest time counts instructions
+#   THREADS=0|1     emulate its CPUs at once (default for run and vm) or in turn (for the tests)
 #   PYTEST='...'    more pytest options       MODULES='dmabuf_sync ...'  load only these
 #   SECONDS=n, SEED=n   how long and which calls, for fuzz
 #   MUTANT='...'    names of the mutants for test-mutants (default all)
@@ -18,7 +19,7 @@ ifdef CMD
 override CMD := $(subst $$$$,$$,$(value CMD))
 export CMD
 endif
-export KERNEL SHARE APPEND CPUS ICOUNT TIMEOUT PYTEST MUTANT SECONDS SEED
+export KERNEL SHARE APPEND CPUS THREADS ICOUNT TIMEOUT PYTEST MUTANT SECONDS SEED
 ifdef MODULES
 export MODULES
 endif

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The test suites: unit tests on this machine, system tests in guests.
 
-Most tests wait for one thing at a time and leave the other CPUs idle, so suites run beside each
-other. Each is printed as a whole.
+A guest is one thread of this machine, so suites run beside each other, the system tests in two
+halves. Each is printed as a whole.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from .vm import Session
 
 UNIT = "tests/unit"
 SYSTEM = "tests/system"
+# The half that is in folders: what the devices, the library and the command are tested with.
+FOLDERS = [f"{SYSTEM}/{name}" for name in ("blitter", "command", "exporter", "library")]
 # Emulated, with everything checked: seconds a test may take there.
 SLOW = {"lockdep": 300, "kasan": 900}
 CHECKS = "sh scripts/guest/checks.sh"
@@ -42,10 +44,10 @@ def selection() -> list[str]:
     return shlex.split(os.environ.get("PYTEST", ""))
 
 
-def pytest(suite: str, name: str, kernel: Kernel, more: Sequence[str] = ()) -> list[str]:
+def pytest(suite: Sequence[str], name: str, kernel: Kernel, more: Sequence[str] = ()) -> list[str]:
     """Return the pytest command line for a suite; `name` tells its results apart."""
-    words = ["python3", "-m", "pytest", suite, f"--junitxml=build/junit-{name}.xml"]
-    words += ["-o", f"cache_dir={build.workspace(kernel) / 'pytest_cache'}"]
+    words = ["python3", "-m", "pytest", *suite, f"--junitxml=build/junit-{name}.xml"]
+    words += ["-o", f"cache_dir={build.workspace(kernel) / f'pytest_cache-{name}'}"]
     return [*words, *more, *selection()]
 
 
@@ -55,31 +57,35 @@ def unit(kernel: Kernel) -> int:
     say("unit tests")
     env = {"PYTHONPATH": "python:scripts", "TERM": os.environ.get("TERM", "dumb")}
     sandbox = Sandbox(kernel.base, writable=[paths.ROOT], env=env)
-    return sandbox.run(pytest(UNIT, "unit", kernel), stdout=1)
+    return sandbox.run(pytest([UNIT], "unit", kernel), stdout=1)
 
 
 def system(kernel: Kernel, base: Session) -> int:
-    """Run the system tests in a guest, and the data tests in one that bounces DMA."""
+    """Run the system tests in two guests, and the data tests in one that bounces DMA."""
     bounced = replace(base, append=[*base.append, "swiotlb=force"])
-    name = f"{kernel.name}-swiotlb"
-    data = ["-m", "coherency and not slow"]
-    # Built here, once, for both.
+    data = [SYSTEM, "-m", "coherency and not slow"]
+    rest = [SYSTEM, *(f"--ignore={folder}" for folder in FOLDERS)]
+    # Built here, once, for all.
     build.modules(kernel, base.modules, base.patch)
     build.extension(kernel)
-    with Aside(lambda: guest_run(kernel, bounced, name, "console-swiotlb", data)) as coherency:
-        plain = guest_run(kernel, base, kernel.name, "console", [])
-        return worst([plain, coherency.finish()], selected=bool(selection()))
+    with (
+        Aside(lambda: guest_run(kernel, bounced, "swiotlb", data)) as coherency,
+        Aside(lambda: guest_run(kernel, base, "folders", FOLDERS)) as folders,
+    ):
+        core = guest_run(kernel, base, "core", rest)
+        statuses = [core, folders.finish(), coherency.finish()]
+        return worst(statuses, selected=bool(selection()))
 
 
-def guest_run(kernel: Kernel, base: Session, name: str, log: str, options: Sequence[str]) -> int:
+def guest_run(kernel: Kernel, base: Session, name: str, suite: Sequence[str]) -> int:
     """Run pytest in one guest; on a debug kernel also ask the checkers what they found."""
-    say(f"system tests on {' '.join([kernel.release, *base.append])}")
+    say(f"system tests ({name}) on {' '.join([kernel.release, *base.append])}")
     slow = SLOW.get(kernel.name)
-    if slow:
-        options = ["-o", f"timeout={slow}", *options]
-    command = shlex.join(pytest(SYSTEM, name, kernel, options))
+    options = ["-o", f"timeout={slow}"] if slow else []
+    command = shlex.join(pytest(suite, f"{kernel.name}-{name}", kernel, options))
     if slow:
         command = f"{command}; status=$?; {CHECKS} || exit 1; exit $status"
+    log = f"console-{name}"
     session = replace(base, command=command, log=log, checked=bool(slow), repeatable=True)
     return vm.run(kernel, session)
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import struct
 import subprocess
@@ -38,6 +39,7 @@ def insmod(name: str) -> None:
 
 
 def unload(*names: str) -> None:
+    gc.collect()  # what an earlier test left open
     for name in names:
         if loaded(name):
             until(lambda name=name: not rmmod(name), f"unloading {name}")

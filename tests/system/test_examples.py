@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 # A busy machine takes its time to start Python three times.
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

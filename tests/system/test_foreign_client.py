@@ -31,6 +31,8 @@ WAYS = {
     "output": ("--stream-out-mmap=3", "--stream-dmabuf"),
 }
 
+pytestmark = pytest.mark.slow
+
 Actors = Callable[[int], list[Actor]]
 
 

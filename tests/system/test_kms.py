@@ -27,6 +27,8 @@ PATIENCE = 20.0
 # What an actor keeps.
 _kept: Sync
 
+pytestmark = pytest.mark.slow
+
 Actors = Callable[[int], list[Actor]]
 
 

@@ -23,6 +23,8 @@ PITCH = WIDTH * 4
 SIZE = -(-PITCH * HEIGHT // mmap.PAGESIZE) * mmap.PAGESIZE
 PATIENCE = 20.0
 
+pytestmark = pytest.mark.slow
+
 Actors = Callable[[int], list[Actor]]
 
 

@@ -246,3 +246,11 @@ def test_a_command_is_never_started_twice(tmp_path: Path) -> None:
 
 def test_the_marker_is_the_one_the_guest_writes() -> None:
     assert f'echo "{faults.STARTED}" >/dev/kmsg' in vm.START.read_text()
+
+
+@pytest.mark.parametrize(
+    ("target", "value", "threads"),
+    [("run", "", True), ("vm", "0", False), ("test", "", False), ("test", "1", True)],
+)
+def test_a_thread_for_each_cpu(target: str, value: str, threads: bool) -> None:
+    assert command_line.session(target, {"CMD": "x", "THREADS": value}).threads == threads

@@ -27,7 +27,7 @@ CONTEND = Path(__file__).with_name("contend.py")
 COMMAND = [sys.executable, "-m", "dmabuf_sync"]
 
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 
 @dataclass(frozen=True)

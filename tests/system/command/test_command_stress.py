@@ -15,7 +15,7 @@ from dmabuf_sync import Exporter
 from dmabuf_sync.trace import Recorder
 from dmabuf_sync.trace.live import Checker
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 COMMAND = [sys.executable, "-m", "dmabuf_sync"]
 

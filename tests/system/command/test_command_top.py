@@ -16,7 +16,7 @@ from state import until_waiting
 
 Run = Callable[..., Outcome]
 Start = Callable[..., Command]
-pytestmark = pytest.mark.usefixtures("no_haste")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_haste")]
 INSTANCES = Path("/sys/kernel/tracing/instances")
 
 

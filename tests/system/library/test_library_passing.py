@@ -79,6 +79,7 @@ def _work(buffer: DmaBuf, sync: Sync, connection: Connection) -> None:
     connection.recv()
 
 
+@pytest.mark.slow
 def test_multiprocessing(buf: DmaBuf, buf2: DmaBuf, spawn: Callable[..., Other]) -> None:
     other = spawn(buf, buf2)
     context = multiprocessing.get_context("spawn")

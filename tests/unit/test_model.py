@@ -54,18 +54,20 @@ def starvation(pan: Path, task: int) -> str:
     return verify(pan, "-a", "-f", "-N", f"served_{task}")
 
 
-@pytest.mark.parametrize("hangs", [1, 2])
+@pytest.mark.parametrize("hangs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_nothing_is_lost_or_granted_twice(tmp_path: Path, hangs: int) -> None:
     pan = verifier(tmp_path, f"HANGS={hangs}", "SIGNALLED=7")
     assert COMPLETE in safety(pan)
 
 
+@pytest.mark.slow
 def test_nobody_starves(tmp_path: Path) -> None:
     pan = verifier(tmp_path, "SIGNALLED=0")
     for task in range(3):
         assert COMPLETE in starvation(pan, task)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("macro", "found"),
     [
@@ -82,6 +84,7 @@ def test_a_broken_copy_is_unsafe(tmp_path: Path, macro: str, found: str) -> None
     assert found in safety(verifier(tmp_path, "HANGS=2", macro))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("macro", "task"), [("IGNORE_EARLIER", 0), ("NEVER_REVOKE", 2)])
 def test_a_broken_copy_starves_somebody(tmp_path: Path, macro: str, task: int) -> None:
     # Without the assertions, which are faster to find it.

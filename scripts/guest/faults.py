@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from .report import say
+from .report import say, tail
 
 # start.sh says so in the kernel log; what came before is none of ours.
 STARTED = "guest: the command starts"
@@ -21,6 +21,9 @@ FAULTS = re.compile(
 # executes one after that.
 BREAKPOINT = re.compile(r"\bint3: 0000 \[#1\]")
 
+
+# What a kernel says first when it goes down.
+FATAL = re.compile(r"Kernel panic|Oops|BUG: |int3: |general protection fault")
 
 # A test that misuses the framework says so in the kernel log, and what it provokes is a warning.
 PROVOKED = re.compile(r"guest: a warning is due.*?guest: no warning is due", re.DOTALL)
@@ -63,3 +66,10 @@ def check_planted(path: Path, planted: Mapping[str, str]) -> int:
         if line is None:
             return 1
     return 0
+
+
+def last_words(path: Path, lines: int = 30) -> list[str]:
+    """Return the end of a console log: from the fault that ended the guest, or else some lines."""
+    end = tail(path, 10 * lines)
+    fatal = [number for number, line in enumerate(end) if FATAL.search(line)]
+    return end[fatal[0] :] if fatal and len(end) - fatal[0] > lines else end[-lines:]

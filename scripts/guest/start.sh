@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # Runs in the guest as root, started by virtme-ng's init. vm.py puts assignments in front:
 #   mounts     lines of "TAG ACCESS PATH": folders of the host, to appear at the same path
+#   cache      how 9p is to cache these folders
 #   modules    names of the modules to load, in this order
 #   project    the project folder
 #   command    what the user wants to run; its exit status is the guest's
@@ -20,7 +21,7 @@ mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracin
 
 while read -r tag access path; do
 	mkdir -p "$path" &&
-		mount -t 9p -o "trans=virtio,version=9p2000.L,msize=512000,$access" "$tag" "$path" ||
+		mount -t 9p -o "trans=virtio,version=9p2000.L,msize=512000,cache=$cache,$access" "$tag" "$path" ||
 		fail "cannot mount $path"
 done <<END
 $mounts
@@ -41,4 +42,6 @@ done
 echo "guest: the command starts" >/dev/kmsg
 # Not exec: a command killed by a signal has a status too.
 sh -c "$command"
-exit $?
+status=$?
+sync -f "$project"
+exit $status

@@ -21,8 +21,8 @@ from .vm import Session
 
 UNIT = "tests/unit"
 SYSTEM = "tests/system"
-# The half that is in folders: what the devices, the library and the command are tested with.
-FOLDERS = [f"{SYSTEM}/{name}" for name in ("blitter", "command", "exporter", "library")]
+# The half that is in folders: the devices, the library, the command, and who means harm.
+FOLDERS = [f"{SYSTEM}/{name}" for name in ("blitter", "command", "exporter", "hostile", "library")]
 # Emulated, with everything checked: seconds a test may take there.
 SLOW = {"lockdep": 300, "kasan": 900}
 CHECKS = "sh scripts/guest/checks.sh"
@@ -63,7 +63,7 @@ def unit(kernel: Kernel) -> int:
 def system(kernel: Kernel, base: Session) -> int:
     """Run the system tests in two guests, and the data tests in one that bounces DMA."""
     bounced = replace(base, append=[*base.append, "swiotlb=force"])
-    data = [SYSTEM, "-m", "coherency and not slow"]
+    data = [*coherency_files(), "-m", "coherency and not slow"]
     rest = [SYSTEM, *(f"--ignore={folder}" for folder in FOLDERS)]
     # Built here, once, for all.
     build.modules(kernel, base.modules, base.patch)
@@ -77,6 +77,13 @@ def system(kernel: Kernel, base: Session) -> int:
         return worst(statuses, selected=bool(selection()))
 
 
+def coherency_files() -> list[str]:
+    """Return the files with tests marked `coherency`: to collect all takes an emulated CPU long."""
+    files = sorted((paths.ROOT / SYSTEM).rglob("test_*.py"))
+    marked = [file for file in files if "mark.coherency" in file.read_text()]
+    return [str(file.relative_to(paths.ROOT)) for file in marked]
+
+
 def guest_run(kernel: Kernel, base: Session, name: str, suite: Sequence[str]) -> int:
     """Run pytest in one guest; on a debug kernel also ask the checkers what they found."""
     say(f"system tests ({name}) on {' '.join([kernel.release, *base.append])}")
@@ -86,7 +93,7 @@ def guest_run(kernel: Kernel, base: Session, name: str, suite: Sequence[str]) ->
     if slow:
         command = f"{command}; status=$?; {CHECKS} || exit 1; exit $status"
     log = f"console-{name}"
-    session = replace(base, command=command, log=log, checked=bool(slow), repeatable=True)
+    session = replace(base, command=command, log=log, checked=bool(slow), repeatable=True, caching=True)
     return vm.run(kernel, session)
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from . import build, faults, host, paths, qemu, screen, venv
 from .kernels import Kernel
-from .report import SetupError, say, tail
+from .report import SetupError, say
 
 LOST = 255
 # How often to start a guest whose QEMU crashes while it boots.
@@ -50,8 +50,9 @@ class Session:
     `timeout` is in seconds; `log` is how the console log's name begins; a `checked` command has
     failed when the kernel reported a fault meanwhile, one with `planted` faults (a name, and what
     the kernel says) when it did not report just these; a `repeatable` one may run again if the
-    emulator has broken the guest; `threads` gives each CPU a thread. The modules are built from
-    the sources as they are or, to see a test fail, with a `patch` applied.
+    emulator has broken the guest; `threads` gives each CPU a thread; `caching` lets the guest keep
+    what it has read of the project folder, where nobody else may write meanwhile. The modules are
+    built from the sources as they are or, to see a test fail, with a `patch` applied.
     """
 
     command: str
@@ -62,6 +63,7 @@ class Session:
     memory: str = "2G"
     icount: bool = False
     threads: bool = True
+    caching: bool = False
     timeout: float = 600
     log: str = "console"
     checked: bool = False
@@ -97,7 +99,7 @@ def run(kernel: Kernel, session: Session) -> int:
             sys.stdout.flush()
             again = session.repeatable and faults.emulator(log.read_text(errors="replace"))
             if not again:
-                sys.stderr.writelines(tail(log, 30))
+                sys.stderr.writelines(faults.last_words(log))
                 say(f"lost: {lost} (whole log: {log})")
                 return LOST
         else:
@@ -154,6 +156,7 @@ def start_script(kernel: str, session: Session, modules: Sequence[str]) -> str:
     """Return the shell script that the guest starts with; `modules` are names."""
     values = {
         "mounts": "\n".join(" ".join(map(str, mount)) for mount in mounts(session)),
+        "cache": "loose" if session.caching else "none",
         "modules": " ".join(modules),
         "project": str(paths.ROOT),
         "command": session.command,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import resource
 import sys
@@ -25,6 +26,12 @@ def _in_the_guest() -> None:
         pytest.exit("the system tests run in the test guest: make test", returncode=4)
     # Sync objects hold thousands of buffers; root may raise the hard limit.
     resource.setrlimit(resource.RLIMIT_NOFILE, (1 << 16, 1 << 16))
+
+
+def pytest_collection_finish() -> None:
+    """Spare the many collections of garbage, of actors too, what all the tests consist of."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

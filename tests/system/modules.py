@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import gc
 import os
+import re
 import struct
 import subprocess
 
@@ -57,14 +59,12 @@ def load_all() -> None:
             insmod(name)
 
 
+@functools.cache
 def symbol(name: str) -> int | None:
-    """Address of a symbol of the kernel proper."""
+    """Address of a symbol of the kernel proper, where they stay as they are."""
     with open("/proc/kallsyms") as file:
-        for line in file:
-            words = line.split()
-            if words[2] == name and len(words) == 3:
-                return int(words[0], 16) or None
-    return None
+        found = re.search(rf"^([0-9a-f]+) \w {re.escape(name)}$", file.read(), re.MULTILINE)
+    return int(found[1], 16) or None if found else None
 
 
 def kernel_memory(address: int, length: int) -> bytes:

@@ -322,7 +322,7 @@ def _turns(index: int, fds: list[int], rounds: int, seed: int) -> int:
 
 
 @pytest.mark.usefixtures("_driver_module")
-@pytest.mark.parametrize("rounds", [40, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [20, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("exporter", ["vdmabuf", "udmabuf", "bare"])
 def test_stress_of_all_kinds(
     drivers: Drivers, actors: Actors, exporter: str, rounds: int

@@ -254,3 +254,25 @@ def test_the_marker_is_the_one_the_guest_writes() -> None:
 )
 def test_a_thread_for_each_cpu(target: str, value: str, threads: bool) -> None:
     assert command_line.session(target, {"CMD": "x", "THREADS": value}).threads == threads
+
+
+@pytest.mark.parametrize("after", [3, 60])
+def test_the_last_words_begin_with_what_ended_the_guest(tmp_path: Path, after: int) -> None:
+    lines = [f"before {number}\n" for number in range(100)]
+    lines += ["BUG: unable to handle page fault\n"] + [f"after {n}\n" for n in range(after)]
+    (tmp_path / "log").write_text("".join(lines))
+    said = faults.last_words(tmp_path / "log")
+    assert said[-1] == lines[-1]
+    assert lines[100] in said
+    assert len(said) == max(30, after + 1)
+
+
+def test_a_quiet_end_is_some_lines(tmp_path: Path) -> None:
+    assert faults.last_words(tmp_path / "none") == []
+    (tmp_path / "log").write_text("".join(f"{number}\n" for number in range(100)))
+    assert faults.last_words(tmp_path / "log") == [f"{number}\n" for number in range(70, 100)]
+
+
+def test_only_guests_of_their_own_folder_cache_it(kernel: kernels.Kernel) -> None:
+    assert "cache=none\n" in vm.start_script("6.12", vm.Session("true"), [])
+    assert "cache=loose\n" in vm.start_script("6.12", vm.Session("true", caching=True), [])

@@ -54,7 +54,8 @@ def starvation(pan: Path, task: int) -> str:
     return verify(pan, "-a", "-f", "-N", f"served_{task}")
 
 
-@pytest.mark.parametrize("hangs", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("hangs", [1, 2])
 def test_nothing_is_lost_or_granted_twice(tmp_path: Path, hangs: int) -> None:
     pan = verifier(tmp_path, f"HANGS={hangs}", "SIGNALLED=7")
     assert COMPLETE in safety(pan)

@@ -25,7 +25,7 @@ from dmabuf_sync import (
     close_control,
 )
 
-RULES = Path(__file__).parents[2] / "packaging" / "udev" / "70-dmabuf-sync.rules"
+RULES = Path(__file__).parents[3] / "packaging" / "udev" / "70-dmabuf-sync.rules"
 NODES = ("dmabuf_sync", "vdmabuf", "vblit", "vdisplay")
 SIZE = 65536
 USER = 1000

@@ -63,6 +63,9 @@ test-mutants: python ## see tests fail: break the modules in many ways, one at a
 fuzz: python ## make random calls for SECONDS=60 with SEED=1 on the debug kernels
 	@$(GUEST) fuzz
 
+bench: python ## measure locks, counted in instructions; figures go to build/bench.json
+	@$(GUEST) bench
+
 lint: python ## check the style of the Python and the kernel part
 	@$(GUEST) lint
 
@@ -83,4 +86,4 @@ help: ## list the targets
 python:
 	@command -v $(PYTHON) >/dev/null || sh scripts/install-python
 
-.PHONY: modules run test vm vm-status test-matrix test-debug test-planted test-mutants fuzz lint man clean clean-cache help python
+.PHONY: modules run test vm vm-status test-matrix test-debug test-planted test-mutants fuzz bench lint man clean clean-cache help python

@@ -20,11 +20,13 @@ from .kernels import Kernel
 from .report import SetupError, say
 from .vm import Session
 
+BENCH = "python3 tests/bench/pairs.py --output build/bench.json"
 DEMO = "python3 -m dmabuf_sync.demo --output build"
 TARGETS = (
     "vm",
     "run",
     "test",
+    "bench",
     "test-matrix",
     "test-debug",
     "test-planted",
@@ -104,6 +106,8 @@ def run(target: str, env: Mapping[str, str]) -> int:
         return mutants.every(kernel, wanted, env.get("MUTANT", "").split())
     if target == "vm":
         build.make_status(kernel)
+    if target == "bench":
+        wanted = session(target, {**env, "CMD": BENCH, "ICOUNT": "1"})
     if target == "run":
         wanted = session(target, {**env, "CMD": DEMO})
     return vm.run(kernel, wanted)

@@ -92,9 +92,8 @@ def guest_run(kernel: Kernel, base: Session, name: str, suite: Sequence[str]) ->
     command = shlex.join(pytest(suite, f"{kernel.name}-{name}", kernel, options))
     if slow:
         command = f"{command}; status=$?; {CHECKS} || exit 1; exit $status"
-    log = f"console-{name}"
-    session = replace(base, command=command, log=log, checked=bool(slow), repeatable=True, caching=True)
-    return vm.run(kernel, session)
+    base = replace(base, command=command, log=f"console-{name}", checked=bool(slow))
+    return vm.run(kernel, replace(base, repeatable=True, caching=True))
 
 
 def test(kernel: Kernel, base: Session) -> int:

@@ -2,6 +2,7 @@
 """Rebuilding only what changed, running in a tree, and reading a console log for faults."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -156,3 +157,13 @@ def test_tail_takes_the_end_of_a_log(tmp_path: Path) -> None:
     log.write_bytes(b"\0one\r\ntwo\xff\nthree\n")
     assert report.tail(log, 2) == ["two\ufffd\n", "three\n"]
     assert report.tail(tmp_path / "none", 2) == []
+
+
+def test_dkms_builds_what_make_builds() -> None:
+    dkms = (paths.ROOT / "dkms.conf").read_text()
+    version = re.search(r'^version = "(.*)"$', (paths.ROOT / "pyproject.toml").read_text(), re.M)
+    assert version
+    assert f'PACKAGE_VERSION="{version[1]}"' in dkms
+    assert tuple(re.findall(r'BUILT_MODULE_NAME\[\d\]="(.*)"', dkms)) == build.MODULES
+    places = re.findall(r'BUILT_MODULE_LOCATION\[\d\]="(.*)"', dkms)
+    assert places == [f"kernel/{name}" for name in build.MODULES]

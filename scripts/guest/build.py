@@ -19,7 +19,7 @@ from .sandbox import Sandbox
 # In the order of loading.
 MODULES = ("dmabuf_sync", "vdmabuf", "vblit", "vdisplay")
 # Built along with the others; the tests that want them load them.
-TEST_MODULES = ("dsync_test", "dsync_importer", "dsync_planted")
+TEST_MODULES = ("dsync_exporter", "dsync_test", "dsync_importer", "dsync_planted")
 # On debug kernels what is on the stack and was never written is recognised: it is 0xfe.
 PATTERN = ("-ftrivial-auto-var-init=pattern",)
 SOURCES = ("Kbuild", "kernel", "tests/module")

@@ -165,7 +165,7 @@ static long end_dma(struct client *client, const struct dsync_test_call *call)
 
 static long get_resv(struct client *client, const struct dsync_test_call *call)
 {
-	struct dma_resv *resv = shared_resv(call->fd);
+	struct dma_resv *resv = dsync_exporter_resv(call->fd);
 
 	return resv ? dmabuf_sync_get_resv(client->sync, resv, call->value) : -EINVAL;
 }

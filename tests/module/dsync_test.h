@@ -90,7 +90,6 @@ struct dsync_test_state {
 /* Around them. */
 #define DSYNC_TEST_DONE_SOFTIRQ		DSYNC_TEST(0xE0)	/* done, from a timer */
 #define DSYNC_TEST_WAIT_STARTED		DSYNC_TEST(0xE1)
-#define DSYNC_TEST_EXPORT		DSYNC_TEST(0xE2)	/* on resv number fd, cached? */
 #define DSYNC_TEST_STATE		_IOR(0xA8, 0xE3, struct dsync_test_state)
 
 /**
@@ -143,14 +142,12 @@ void job_init(struct client *client);
 long job_call(struct client *client, unsigned int cmd, const struct dsync_test_call *call);
 void job_close(struct client *client);
 
-/* shared.c */
-#define SHARED_RESVS 4
+/* exporter.c, a module of its own */
+#define EXPORTER_RESVS 4
+#define DSYNC_EXPORTER_EXPORT		DSYNC_TEST(0xE2)	/* on resv number fd, cached? */
 
-void shared_init(void);
-void shared_exit(void);
-struct dma_resv *shared_resv(unsigned int index);
-long shared_export(unsigned int index, bool cached);
-u32 shared_in_begin(void);
-u32 shared_in_end(void);
+struct dma_resv *dsync_exporter_resv(unsigned int index);
+u32 dsync_exporter_in_begin(void);
+u32 dsync_exporter_in_end(void);
 
 #endif /* DSYNC_TEST_H */

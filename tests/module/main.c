@@ -21,7 +21,6 @@
  *
  * client.c	sync objects, single buffers
  * job.c	DMA jobs and their callbacks
- * shared.c	reservation objects, with and without dma-bufs on them
  */
 
 struct device *dsync_test_device;
@@ -50,8 +49,8 @@ static long ioctl_state(struct client *client, unsigned long arg)
 	spin_lock_irq(&client->wait.lock);
 	state = client->state;
 	spin_unlock_irq(&client->wait.lock);
-	state.in_begin = shared_in_begin();
-	state.in_end = shared_in_end();
+	state.in_begin = dsync_exporter_in_begin();
+	state.in_end = dsync_exporter_in_end();
 	return copy_to_user((void __user *)arg, &state, sizeof(state)) ? -EFAULT : 0;
 }
 
@@ -72,8 +71,6 @@ static long test_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	case DSYNC_TEST_FLUSH:
 		dmabuf_sync_flush();
 		return 0;
-	case DSYNC_TEST_EXPORT:
-		return shared_export(call.fd, call.value);
 	case DSYNC_TEST_INIT:
 		return client_init(client, call.value);
 	default:
@@ -109,14 +106,11 @@ static int __init dsync_test_init(void)
 	err = dma_coerce_mask_and_coherent(dsync_test_device, DMA_BIT_MASK(64));
 	if (err)
 		goto unregister;
-	shared_init();
 	err = misc_register(&test_misc);
 	if (err)
-		goto exit_shared;
+		goto unregister;
 	return 0;
 
-exit_shared:
-	shared_exit();
 unregister:
 	platform_device_unregister(platform_device);
 	return err;
@@ -127,7 +121,6 @@ static void __exit dsync_test_exit(void)
 {
 	misc_deregister(&test_misc);
 	dmabuf_sync_flush();
-	shared_exit();
 	platform_device_unregister(platform_device);
 }
 

@@ -17,15 +17,16 @@ import errno
 import fcntl
 import os
 import struct
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import modules
 import pytest
-from actors import until
+from modules import insmod
 
 F_READ, F_WRITE = 0, 1
 """fcntl()'s, for what both names stand for."""
+MODULES = ("dsync_exporter", "dsync_test")
 READ, WRITE, DMA_READ, DMA_WRITE = 1, 2, 5, 6
 RESVS = 4
 """Reservation objects of the module, numbered from 0."""
@@ -178,18 +179,23 @@ class Driver:
     def end_dma(self, times: int = 1) -> None:
         self._call(0xD6, value=times)
 
-    def export(self, index: int, caches: bool = False) -> int:
-        """The fd of a new dma-buf of 16 pages on reservation object `index`.
 
-        If it has `caches`, slow() says how long their maintenance takes.
-        """
-        return self._call(0xE2, index, int(caches))
+def export(index: int, caches: bool = False) -> int:
+    """The fd of a new dma-buf of 16 pages on reservation object `index` of dsync_exporter.
+
+    If it has `caches`, slow() says how long their maintenance takes.
+    """
+    exporter = os.open("/dev/dsync_exporter", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        return fcntl.ioctl(exporter, _number(0xE2), bytearray(_CALL.pack(index, int(caches))))
+    finally:
+        os.close(exporter)
 
 
 @contextlib.contextmanager
 def slow(call: str) -> Iterator[None]:
     """During the body "begin" or "end" of a CPU access, of buffers with caches, do not return."""
-    path = f"/sys/module/dsync_test/parameters/slow_{call}"
+    path = f"/sys/module/dsync_exporter/parameters/slow_{call}"
     with open(path, "w") as file:
         file.write("1")
     try:
@@ -208,16 +214,13 @@ def fails(number: int) -> Iterator[None]:
 
 
 def load() -> None:
-    path = os.path.join(os.environ["DMABUF_SYNC_MODULES"], "dsync_test", "dsync_test.ko")
-    subprocess.run(["insmod", path], check=True)
+    for name in MODULES:
+        insmod(name)
 
 
 def unload() -> None:
-    """Until it is gone: it is in use as long as a callback is due."""
-    until(
-        lambda: subprocess.run(["rmmod", "dsync_test"], capture_output=True).returncode == 0,
-        "unloading dsync_test",
-    )
+    """Until they are gone: they are in use as long as a callback is due or a buffer is open."""
+    modules.unload(*reversed(MODULES))
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 from actors import Actor, until
 from buffers import allocate, available
-from driver import DMA_READ, DMA_WRITE, Driver
+from driver import DMA_READ, DMA_WRITE, Driver, export
 from locks import READ, WRITE, lock, trylock, unlock
 from state import accesses, counters, until_waiting
 
@@ -21,7 +21,6 @@ from dmabuf_sync import Access, Sync
 
 Actors = Callable[[int], list[Actor]]
 Buffers = Callable[[int], list[int]]
-Drivers = Callable[..., Driver]
 SetParameter = Callable[[str, int], None]
 
 
@@ -324,13 +323,10 @@ def _turns(index: int, fds: list[int], rounds: int, seed: int) -> int:
 @pytest.mark.usefixtures("_driver_module")
 @pytest.mark.parametrize("rounds", [20, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("exporter", ["vdmabuf", "udmabuf", "bare"])
-def test_stress_of_all_kinds(
-    drivers: Drivers, actors: Actors, exporter: str, rounds: int
-) -> None:
+def test_stress_of_all_kinds(actors: Actors, exporter: str, rounds: int) -> None:
     """With and without cache maintenance, which may keep a device from reading along."""
     if exporter == "bare":
-        bare = drivers(None)
-        fds = [bare.export(index) for index in range(_BUFFERS)]
+        fds = [export(index) for index in range(_BUFFERS)]
     elif available(exporter):
         fds = [allocate(exporter, 65536) for _ in range(_BUFFERS)]
     else:

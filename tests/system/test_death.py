@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from actors import Actor, until
-from driver import DMA_WRITE, Driver, slow
+from driver import DMA_WRITE, Driver, export, slow
 from locks import READ, WRITE, lock, ofd_lock, trylock, unlock
 from state import accesses, counters, until_waiting, waiting
 from vgem import VgemBuffer
@@ -37,9 +37,9 @@ def _patience(set_parameter: SetParameter) -> None:
 
 
 @pytest.fixture
-def cached(drivers: Drivers) -> Iterator[int]:
+def cached() -> Iterator[int]:
     """A dma-buf whose cache maintenance takes as long as a test says."""
-    fd = drivers(None).export(3, caches=True)
+    fd = export(3, caches=True)
     yield fd
     os.close(fd)
 

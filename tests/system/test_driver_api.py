@@ -22,6 +22,7 @@ from driver import (
     TO_DEVICE,
     WRITE,
     Driver,
+    export,
     fails,
 )
 from locks import lock, test, trylock, unlock
@@ -251,7 +252,7 @@ def test_driver_hold_is_revoked_unless_it_is_dma(
 
 def test_two_dma_bufs_of_one_reservation_object(drivers: Drivers, actors: Actors) -> None:
     driver = drivers()
-    a, b = driver.export(2), driver.export(2)
+    a, b = export(2), export(2)
     (other,) = actors(1)
     try:
         trylock(a, F_WRITE, 0, 1)

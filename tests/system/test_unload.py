@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from actors import Actor, until
+from driver import export
 from locks import READ, WRITE, lock, trylock, unlock
 from modules import CLIENTS, insmod, load_all, loaded, rmmod, unload
 from state import accesses, proc_locks, until_waiting
@@ -63,6 +64,33 @@ def test_locks_from_before_the_module_count(buf: int, actors: Actors, unloadable
     third.call(unlock, buf)
     waiter.result()
     waiter.call(unlock, buf)
+
+
+def test_locks_from_before_the_module_on_two_dma_bufs_of_one_object(
+    actors: Actors, unloadable: None, set_parameter: Callable[[str, int], None]
+) -> None:
+    """One owner has both: each lock is due in time, and lost alone."""
+    insmod("dsync_exporter")
+    until(lambda: not rmmod("dmabuf_sync"), "unloading")
+    pair = [export(1), export(1)]
+    holder, *waiters = actors(3)
+    for fd in pair:
+        holder.call(lock, fd, WRITE)
+    insmod("dmabuf_sync")
+    set_parameter("hold_timeout_ms", 500)
+    for waiter, fd in zip(waiters, pair, strict=True):
+        waiter.start(lock, fd, READ)
+    for waiter in waiters:
+        waiter.result()
+    for fd in pair:
+        with pytest.raises(OSError, match=rf"\[Errno {errno.ETIMEDOUT}\]"):
+            holder.call(unlock, fd)
+        assert [pid for _, _, pid in proc_locks(fd)] == [waiters[pair.index(fd)].pid]
+    for actor in (holder, *waiters):
+        actor.kill()
+    for fd in pair:
+        os.close(fd)
+    unload("dsync_exporter")
 
 
 def _blocked(fd: int) -> list[int]:

@@ -1,41 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * dsync_test: reservation objects of its own, with any number of dma-bufs on each.
+ * dsync_exporter: reservation objects of its own, with any number of dma-bufs on each.
+ *
+ * It does not need dmabuf_sync: its dma-bufs can be there first.
  */
 #include <linux/delay.h>
 #include <linux/dma-buf.h>
 #include <linux/dma-resv.h>
 #include <linux/fcntl.h>
 #include <linux/file.h>
+#include <linux/miscdevice.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/sched/signal.h>
+#include <linux/uaccess.h>
 
+#include "../../kernel/compat.h"
 #include "dsync_test.h"
 
 /* They outlive the dma-bufs, each of which has a reference to the module. */
-static struct dma_resv resvs[SHARED_RESVS];
+static struct dma_resv resvs[EXPORTER_RESVS];
 
-void shared_init(void)
+struct dma_resv *dsync_exporter_resv(unsigned int index)
 {
-	unsigned int i;
-
-	for (i = 0; i < SHARED_RESVS; i++)
-		dma_resv_init(&resvs[i]);
+	return index < EXPORTER_RESVS ? &resvs[index] : NULL;
 }
-
-void shared_exit(void)
-{
-	unsigned int i;
-
-	for (i = 0; i < SHARED_RESVS; i++)
-		dma_resv_fini(&resvs[i]);
-}
-
-struct dma_resv *shared_resv(unsigned int index)
-{
-	return index < SHARED_RESVS ? &resvs[index] : NULL;
-}
+EXPORT_SYMBOL_GPL(dsync_exporter_resv);
 
 /* There is no memory behind it: only its locks are of interest. */
 static struct sg_table *buffer_map(struct dma_buf_attachment *attach,
@@ -69,15 +59,17 @@ MODULE_PARM_DESC(slow_end, "end_cpu_access does not return");
 
 static atomic_t in_begin, in_end;
 
-u32 shared_in_begin(void)
+u32 dsync_exporter_in_begin(void)
 {
 	return atomic_read(&in_begin);
 }
+EXPORT_SYMBOL_GPL(dsync_exporter_in_begin);
 
-u32 shared_in_end(void)
+u32 dsync_exporter_in_end(void)
 {
 	return atomic_read(&in_end);
 }
+EXPORT_SYMBOL_GPL(dsync_exporter_in_end);
 
 static int cached_begin(struct dma_buf *dmabuf, enum dma_data_direction dir)
 {
@@ -110,7 +102,7 @@ static const struct dma_buf_ops cached_ops = {
 	.end_cpu_access = cached_end,
 };
 
-long shared_export(unsigned int index, bool cached)
+static long export(unsigned int index, bool cached)
 {
 	DEFINE_DMA_BUF_EXPORT_INFO(info);
 	struct dma_buf *dmabuf;
@@ -119,7 +111,7 @@ long shared_export(unsigned int index, bool cached)
 	info.ops = cached ? &cached_ops : &buffer_ops;
 	info.size = 16 * PAGE_SIZE;
 	info.flags = O_RDWR;
-	info.resv = shared_resv(index);
+	info.resv = dsync_exporter_resv(index);
 	/* Not NULL; it belongs to nobody. */
 	info.priv = &resvs;
 	if (!info.resv)
@@ -135,3 +127,53 @@ long shared_export(unsigned int index, bool cached)
 	dma_buf_fd_install(dmabuf, fd);
 	return fd;
 }
+
+/* Errors: EFAULT; ENOTTY; EINVAL no such reservation object; those of dma_buf_export(). */
+static long exporter_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	struct dsync_test_call call;
+
+	if (cmd != DSYNC_EXPORTER_EXPORT)
+		return -ENOTTY;
+	if (copy_from_user(&call, (void __user *)arg, sizeof(call)))
+		return -EFAULT;
+	return export(call.fd, call.value);
+}
+
+static const struct file_operations exporter_fops = {
+	.owner = THIS_MODULE,
+	.unlocked_ioctl = exporter_ioctl,
+};
+
+static struct miscdevice exporter_misc = {
+	.minor = MISC_DYNAMIC_MINOR,
+	.name = "dsync_exporter",
+	.fops = &exporter_fops,
+	.mode = 0600,
+};
+
+static int __init dsync_exporter_init(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < EXPORTER_RESVS; i++)
+		dma_resv_init(&resvs[i]);
+	return misc_register(&exporter_misc);
+}
+
+static void __exit dsync_exporter_exit(void)
+{
+	unsigned int i;
+
+	misc_deregister(&exporter_misc);
+	for (i = 0; i < EXPORTER_RESVS; i++)
+		dma_resv_fini(&resvs[i]);
+}
+
+module_init(dsync_exporter_init);
+module_exit(dsync_exporter_exit);
+
+MODULE_DESCRIPTION("Exporter of dma-bufs that share reservation objects");
+MODULE_AUTHOR("The dmabuf-sync authors");
+MODULE_LICENSE("GPL");
+IMPORT_DMA_BUF_NS();

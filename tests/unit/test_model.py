@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+slow = pytest.mark.slow
+
 MODEL = Path(__file__).resolve().parents[1] / "model" / "queue.pml"
 
 pytestmark = pytest.mark.skipif(
@@ -54,39 +56,38 @@ def starvation(pan: Path, task: int) -> str:
     return verify(pan, "-a", "-f", "-N", f"served_{task}")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("hangs", [1, 2])
+@pytest.mark.parametrize("hangs", [1, pytest.param(2, marks=slow)])
 def test_nothing_is_lost_or_granted_twice(tmp_path: Path, hangs: int) -> None:
     pan = verifier(tmp_path, f"HANGS={hangs}", "SIGNALLED=7")
     assert COMPLETE in safety(pan)
 
 
-@pytest.mark.slow
+@slow
 def test_nobody_starves(tmp_path: Path) -> None:
     pan = verifier(tmp_path, "SIGNALLED=0")
     for task in range(3):
         assert COMPLETE in starvation(pan, task)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("macro", "found"),
     [
-        ("FORGET_SCAN_AT_RELEASE", BROKEN),
-        ("FORGET_SCAN_AT_CANCEL", BROKEN),
-        ("IGNORE_EARLIER", BROKEN),
-        ("TRUST_READY", BROKEN),
+        pytest.param("FORGET_SCAN_AT_RELEASE", BROKEN, marks=slow),
+        pytest.param("FORGET_SCAN_AT_CANCEL", BROKEN, marks=slow),
+        pytest.param("IGNORE_EARLIER", BROKEN, marks=slow),
+        pytest.param("TRUST_READY", BROKEN, marks=slow),
         ("CLEAR_CANDIDATE_LATE", BROKEN),
-        ("NEVER_OVERTAKE", DEAD_END),
-        ("RELEASE_REVOKED", BROKEN),
+        pytest.param("NEVER_OVERTAKE", DEAD_END, marks=slow),
+        pytest.param("RELEASE_REVOKED", BROKEN, marks=slow),
     ],
 )
 def test_a_broken_copy_is_unsafe(tmp_path: Path, macro: str, found: str) -> None:
     assert found in safety(verifier(tmp_path, "HANGS=2", macro))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("macro", "task"), [("IGNORE_EARLIER", 0), ("NEVER_REVOKE", 2)])
+@pytest.mark.parametrize(
+    ("macro", "task"), [pytest.param("IGNORE_EARLIER", 0, marks=slow), ("NEVER_REVOKE", 2)]
+)
 def test_a_broken_copy_starves_somebody(tmp_path: Path, macro: str, task: int) -> None:
     # Without the assertions, which are faster to find it.
     pan = verifier(tmp_path, "SIGNALLED=0", macro)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
 # `make help` lists the targets. Variables that several of them take:
-#   KERNEL=6.1|6.12|7.2|lockdep|kasan   what the guest runs (default 6.12)
+#   KERNEL=6.1|6.12|7.2|rt|lockdep|kasan   what the guest runs (default 6.12)
 #   APPEND='...'    more kernel options       CPUS=n      guest CPUs (default 2)
 #   TIMEOUT=s       give the guest up         ICOUNT=1    guest time counts instructions
 #   THREADS=0|1     emulate its CPUs at once (default for run and vm) or in turn (for the tests)

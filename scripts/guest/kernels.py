@@ -15,6 +15,9 @@ DEFAULT = "6.12"
 STOCK = ("6.1", "6.12", "7.2")
 DEBUG = debug_kernel.KINDS
 STOCK_KERNEL = ("linux-headers-amd64", "linux-image-amd64")
+# Stock as well, with locks that sleep where they spin elsewhere.
+REALTIME = "rt"
+REALTIME_KERNEL = ("linux-headers-rt-amd64", "linux-image-rt-amd64")
 BACKPORTS = "trixie-backports"
 RECIPES = {
     "6.1": Recipe("6.1", "bookworm", (*GUEST_PACKAGES, *STOCK_KERNEL)),
@@ -25,6 +28,7 @@ RECIPES = {
         (*GUEST_PACKAGES, *(f"{package}/{BACKPORTS}" for package in STOCK_KERNEL)),
         extra_suites=(BACKPORTS,),
     ),
+    REALTIME: Recipe(REALTIME, "trixie", (*GUEST_PACKAGES, *REALTIME_KERNEL)),
 }
 
 
@@ -68,4 +72,4 @@ def get(name: str) -> Kernel:
             made.mounts,
             modules_in_base=False,
         )
-    raise SetupError(f"KERNEL={name} is none of {' '.join((*STOCK, *DEBUG))}")
+    raise SetupError(f"KERNEL={name} is none of {' '.join((*RECIPES, *DEBUG))}")

@@ -32,9 +32,11 @@ START = Path(__file__).with_name("start.sh")
 SESSION = "/run/session"
 MODULES = f"{SESSION}/modules"
 # A panic ends the run at once, and what would hang for good becomes a panic, but not while the
-# kernel boots: on a busy host the emulated clock jumps then, which looks like a lockup.
+# kernel boots: on a busy host the emulated clock jumps then, which looks like a lockup, or like a
+# timer that does not tick.
 KERNEL_OPTIONS = (
     "loglevel=7",
+    "no_timer_check",
     "oops=panic",
     "panic=-1",
     "sysctl.kernel.watchdog_thresh=30",

@@ -181,10 +181,13 @@ def test_the_manual_has_a_page_for_each_command(tmp_path: Path) -> None:
     for text in pages.values():
         assert text.startswith(".TH DMABUF\\-SYNC")
         assert "\n.SH SYNOPSIS\n.B dmabuf\\-sync" in text
-        for line in text.splitlines():
+        lines = text.splitlines()
+        for number, line in enumerate(lines):
             assert not line.startswith("'")
             if line.startswith("."):
                 assert line.split()[0] in {".TH", ".SH", ".PP", ".TP", ".B", ".BR", ".nf", ".fi"}
+            if line == ".TP":
+                assert lines[number + 2], f"nothing is said of {lines[number + 1]}"
     assert "\\-\\-timeout SECONDS" in pages["dmabuf-sync-lock.1"]
     assert "dmabuf\\-sync\\-status(1)" in pages["dmabuf-sync.1"]
 

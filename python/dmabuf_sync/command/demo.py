@@ -23,16 +23,34 @@ from .output import emit, json_option
     show_default=True,
     help="The folder for pictures and results.",
 )
-@click.option("--frames", type=click.IntRange(min=2), default=150, show_default=True)
+@click.option(
+    "--frames",
+    type=click.IntRange(min=2),
+    default=150,
+    show_default=True,
+    help="How many to take, with locks and without.",
+)
 @click.option(
     "--rounds",
     type=click.IntRange(min=1),
     default=1000,
     show_default=True,
-    help="Of the two tasks that would deadlock.",
+    help="How often each of the two tasks that would deadlock takes its buffers.",
 )
-@click.option("--width", type=click.IntRange(min=16), default=640, show_default=True)
-@click.option("--height", type=click.IntRange(min=16), default=360, show_default=True)
+@click.option(
+    "--width",
+    type=click.IntRange(min=16),
+    default=640,
+    show_default=True,
+    help="Pixels of a line.",
+)
+@click.option(
+    "--height",
+    type=click.IntRange(min=16),
+    default=360,
+    show_default=True,
+    help="Lines of a frame.",
+)
 @json_option
 def command(
     output: Path, frames: int, rounds: int, width: int, height: int, as_json: bool

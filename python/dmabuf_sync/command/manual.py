@@ -54,10 +54,11 @@ def _parts(context: click.Context) -> Iterator[list[str]]:
     yield [".SH SYNOPSIS", f".B {roff(context.command_path)}", roff(usage)]
     # Of a command, the first paragraph is the summary.
     yield [".SH DESCRIPTION", *_text(paragraphs if made is cli else paragraphs[1:] or paragraphs)]
+    # Arguments are told of in the text; from click 8.5 on they have records, too, which are empty.
     options = [
         record
         for parameter in made.get_params(context)
-        if (record := parameter.get_help_record(context))
+        if isinstance(parameter, click.Option) and (record := parameter.get_help_record(context))
     ]
     if options:
         yield [".SH OPTIONS", *_definitions(options)]
@@ -102,7 +103,7 @@ def _text(paragraphs: list[str]) -> list[str]:
 def _definitions(rows: list[tuple[str, str]]) -> list[str]:
     lines = []
     for term, text in rows:
-        lines += [".TP", f".B {roff(term)}", roff(" ".join(text.split())) or "."]
+        lines += [".TP", f".B {roff(term)}", roff(" ".join(text.split()))]
     return lines
 
 

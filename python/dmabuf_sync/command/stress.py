@@ -20,8 +20,20 @@ from .output import console, emit, json_option, progress, table
     help="How long.",
 )
 @click.option("--seed", type=click.IntRange(min=0), help="What is done.  [default: another one]")
-@click.option("--processes", type=click.IntRange(1, 256), default=4, show_default=True)
-@click.option("--buffers", type=click.IntRange(1, 256), default=3, show_default=True)
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 256),
+    default=4,
+    show_default=True,
+    help="How many lock at the same time.",
+)
+@click.option(
+    "--buffers",
+    type=click.IntRange(1, 256),
+    default=3,
+    show_default=True,
+    help="How many they share.",
+)
 @click.option(
     "--replay/--no-replay",
     default=True,

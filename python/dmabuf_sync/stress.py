@@ -64,6 +64,7 @@ def run(
     start = time.monotonic()
     with ExitStack() as stack:
         exporter = stack.enter_context(Exporter())
+        Blitter().close()  # each process opens its own; without any this is where it ends
         made = [
             stack.enter_context(exporter.allocate(SIZE, name=f"stress {number}"))
             for number in range(buffers)

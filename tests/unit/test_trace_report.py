@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
 from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -116,25 +117,29 @@ def test_time_that_several_share_counts_once() -> None:
 class Tracks:
     """A Perfetto trace that was read again, with what must be right in each."""
 
-    def __init__(self, data: bytes) -> None:
-        schema = pytest.importorskip("dmabuf_sync.trace.perfetto_schema")
-        self.trace = schema.MESSAGES["Trace"]()
+    def __init__(self, data: bytes, trace: Any) -> None:
+        self.trace = trace
         self.trace.ParseFromString(data)
-        self.schema = schema
+        assert self.trace.SerializeToString() == data
         self.names: dict[int, str] = {}
         self.parents: dict[int, int] = {}
         self.events: dict[int, list[Any]] = defaultdict(list)
-        for packet in self.trace.packet:
+        self.place: dict[int, int] = {}
+        """Of an event, by id(), in the file."""
+        for number, packet in enumerate(self.trace.packet):
+            assert packet.trusted_packet_sequence_id == 1
             if packet.HasField("track_descriptor"):
                 self._add(packet.track_descriptor)
             elif packet.HasField("track_event"):
                 assert packet.track_event.track_uuid in self.names
                 self.events[packet.track_event.track_uuid].append(packet)
+                self.place[id(packet)] = number
 
     def _add(self, track: Any) -> None:
         assert track.uuid not in self.names
         assert not track.parent_uuid or track.parent_uuid in self.names
         self.names[track.uuid] = track.process.process_name or track.name
+        assert self.names[track.uuid]
         self.parents[track.uuid] = track.parent_uuid
 
     def below(self, name: str) -> set[str]:
@@ -142,10 +147,29 @@ class Tracks:
         return {self.names[uuid] for uuid, parent in self.parents.items() if parent == top}
 
 
-@pytest.fixture(scope="module")
-def tracks(either: Recording) -> Tracks:
+@pytest.fixture(scope="module", params=["ours", "theirs"])
+def tracks(request: pytest.FixtureRequest, either: Recording) -> Tracks:
+    """Read by our description of the format, and by Perfetto's own."""
     perfetto = pytest.importorskip("dmabuf_sync.trace.perfetto")
-    return Tracks(perfetto.convert(either, history_of(either.events)))
+    if request.param == "ours":
+        trace = perfetto.schema.MESSAGES["Trace"]()
+    else:
+        theirs = pytest.importorskip("perfetto.protos.perfetto.trace.perfetto_trace_pb2")
+        trace = theirs.Trace()
+        # What that does not know would be kept, and come back in bytes that are the same.
+        unknown = pytest.importorskip("google.protobuf.unknown_fields")
+        known = theirs.Trace.FromString(perfetto.convert(either, history_of(either.events)))
+        assert not any(len(unknown.UnknownFieldSet(part)) for part in parts(known))
+    return Tracks(perfetto.convert(either, history_of(either.events)), trace)
+
+
+def parts(message: Any) -> Iterator[Any]:
+    """A message, and all that are in it."""
+    yield message
+    for field, value in message.ListFields():
+        if field.message_type:
+            for part in value if isinstance(value, Sequence) else [value]:
+                yield from parts(part)
 
 
 def test_perfetto_has_a_track_for_each(tracks: Tracks) -> None:
@@ -159,16 +183,18 @@ def test_perfetto_has_a_track_for_each(tracks: Tracks) -> None:
         assert top == {"Buffers", *PROCESSES}
 
 
+KINDS = {1: "BEGIN", 2: "END", 3: "INSTANT"}
+"""As trace_event.type has them in the format."""
+
+
 def test_perfetto_slices_are_balanced_and_in_order(tracks: Tracks) -> None:
-    schema = tracks.schema
     assert sum(map(len, tracks.events.values())) > 30
     for packets in tracks.events.values():
         depth, last = 0, 0
         for packet in packets:
             assert packet.timestamp >= last
             last = packet.timestamp
-            kind = packet.track_event.type
-            depth += {schema.SLICE_BEGIN: 1, schema.SLICE_END: -1, schema.INSTANT: 0}[kind]
+            depth += {"BEGIN": 1, "END": -1, "INSTANT": 0}[KINDS[packet.track_event.type]]
             assert 0 <= depth <= 1
         assert depth == 0
 
@@ -189,6 +215,7 @@ def test_perfetto_flows_lead_from_requests_to_grants(tracks: Tracks, either: Rec
     kinds: Counter[tuple[str, str]] = Counter()
     for flow, begin in begins.items():
         assert begin.timestamp <= ends[flow].timestamp
+        assert tracks.place[id(begin)] < tracks.place[id(ends[flow])]
         from_, to = (p.track_event.categories[0] for p in (begin, ends[flow]))
         kinds[from_, to] += 1
     assert kinds[("wait", "hold")] >= 3
@@ -222,6 +249,31 @@ def test_pictures_show_every_row(recording: Recording, history: History, tmp_pat
     assert any(tip and "waits" in tip and tip.startswith("preview") for tip in tips)
     with pytest.raises(ValueError, match="nothing was recorded"):
         picture.save(recording, history, tmp_path / "late.svg", start=1000)
+
+
+def test_picture_of_a_part_has_the_times_of_the_whole(stress: Recording, tmp_path: Path) -> None:
+    from dmabuf_sync.trace import picture
+
+    path = tmp_path / "part.svg"
+    picture.save(stress, history_of(stress.events), path, start=2.45, length=0.1)
+    root = ElementTree.parse(path).getroot()
+    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"2450 ms", "2500 ms", "2550 ms"} <= {*texts}
+    assert "0 ms" not in texts
+
+
+def test_picture_shows_what_was_revoked_or_refused(
+    recording: Recording, stress: Recording, tmp_path: Path
+) -> None:
+    from dmabuf_sync.trace import picture
+
+    for of, outcome in ((recording, "deadlock"), (stress, "revoked")):
+        picture.save(of, history_of(of.events), tmp_path / "all.svg")
+        text = (tmp_path / "all.svg").read_text()
+        uses = [use for use in history_of(of.events).uses if use.outcome.value == outcome]
+        # A bar and its end, in the row of the buffer and in that of the process; jobs have one row.
+        rows = sum(1 if use.kind == "job" else 2 for use in uses)
+        assert text.count(f", {outcome}</title>") == 2 * rows > 0
 
 
 class Span:

@@ -19,6 +19,7 @@ _LEFT, _RIGHT, _MARGIN = 96, 36, 20
 _LABEL = 250  # at most
 _WORK, _WAIT, _GAP = 30, 10, 14  # heights of a work bar, of a row of waits, between rows
 _TITLE, _AXIS, _LEGEND = 34, 30, 24
+_END = 4  # width of a black end
 _MOST_WAITS = 8  # rows of them; a crowd is as good as its beginning
 _BACKGROUND, _INK, _GRID, _ROW = "#ffffff", "#202428", "#d5d9de", "#f3f5f7"
 _UNITS = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs"), (1, "ns"))
@@ -38,6 +39,8 @@ class Bar:
     light: bool = False
     """In a lighter shade: less than full use."""
     tip: str = ""
+    broken: bool = False
+    """It did not end as it should, and gets a black end."""
 
 
 @dataclass
@@ -56,6 +59,8 @@ class Panel:
     rows: list[Row]
     start: int
     length: int
+    zero: int | None = None
+    """What the axis calls 0; `start` if it is None."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ class Legend:
     text: str
     waiting: bool = False
     light: bool = False
+    broken: bool = False
 
 
 def shade(colour: str) -> str:
@@ -133,7 +139,8 @@ def _visible(lane: list[Bar], pixel: float) -> list[Bar]:
     """Without bars that would be drawn on top of one as small as they are."""
     kept: list[Bar] = []
     for bar in lane:
-        if kept and bar.end - kept[-1].start < pixel and bar.colour == kept[-1].colour:
+        tiny = kept and bar.end - kept[-1].start < pixel and bar.colour == kept[-1].colour
+        if tiny and not bar.broken:
             continue
         kept.append(bar)
     return kept
@@ -174,7 +181,9 @@ class _Chart:
                 colour = shade(colour) if bar.light else colour
                 x1 = max(x1 - 1, x0 + 1)
                 canvas.rectangle(x0, top, x1, top + _WORK, colour, bar.tip)
-                label = self._fitting(bar.label, 14, x1 - x0 - 3)
+                if bar.broken:
+                    canvas.rectangle(x1 - _END, top, x1, top + _WORK, _INK, bar.tip)
+                label = self._fitting(bar.label, 14, x1 - x0 - 3 - 2 * _END * bar.broken)
                 ink = _INK if bar.light else _BACKGROUND
                 if label:
                     canvas.text((x0 + x1 + 1) / 2, top + _WORK / 2, label, 14, ink, "mm")
@@ -184,7 +193,10 @@ class _Chart:
             for bar in lane:
                 x0, x1 = self._x(panel, bar.start), self._x(panel, bar.end)
                 colour = COLOURS[bar.colour % len(COLOURS)]
-                canvas.hatched(x0, top, max(x1, x0 + 1), top + _WAIT, colour, bar.tip)
+                x1 = max(x1, x0 + 1)
+                canvas.hatched(x0, top, x1, top + _WAIT, colour, bar.tip)
+                if bar.broken:
+                    canvas.rectangle(x1 - _END, top, x1, top + _WAIT, _INK, bar.tip)
             top += _WAIT + 2
 
     def _fitting(self, text: str, size: int, width: float) -> str:
@@ -200,8 +212,11 @@ class _Chart:
     def _axis(self, panel: Panel, top: int) -> None:
         step = _step(panel.length)
         size, unit = next((size, unit) for size, unit in _UNITS if step >= size)
-        for time in range(0, panel.length + 1, step):
-            x = self._x(panel, panel.start + time)
+        zero = panel.start if panel.zero is None else panel.zero
+        first = panel.start - zero
+        # Round numbers only.
+        for time in range(-(-first // step) * step, first + panel.length + 1, step):
+            x = self._x(panel, zero + time)
             self.canvas.line(x, top, x, top + 5, _GRID)
             self.canvas.text(x, top + 9, f"{time // size} {unit}", 12, _INK, "ma")
 
@@ -214,6 +229,8 @@ class _Chart:
                 self.canvas.hatched(*box, colour)
             else:
                 self.canvas.rectangle(*box, shade(colour) if entry.light else colour)
+            if entry.broken:
+                self.canvas.rectangle(x + 36 - _END, top, x + 36, top + 14, _INK)
             self.canvas.text(x + 44, top + 7, entry.text, 14, _INK, "lm")
             x += 44 + self.canvas.text_length(entry.text, 14) + 32
 

@@ -150,9 +150,10 @@ class _Tracks:
         return (self._flows.setdefault(id(of), len(self._flows) + 1),)
 
     def add(self) -> None:
+        # First where flows begin: of what happens at the same time, Perfetto wants that first.
+        self._processes()
         self._buffers()
         self._devices()
-        self._processes()
 
     def _buffers(self) -> None:
         holds, waits, marks = (defaultdict[str, list[Slice]](list) for _ in range(3))
@@ -258,7 +259,8 @@ class _Tracks:
         for request in self._history.requests:
             requests[request.pid].append(request)
         for pid, of_process in sorted(requests.items()):
-            track = self._trace.track(self._history.comms.get(pid, ""), pid=pid)
+            name = self._history.comms.get(pid, "") if pid else self._names.process(pid)
+            track = self._trace.track(name, pid=pid)
             waits = [wait for request in of_process for wait in self._request(request)]
             self._trace.slices("waits", track, 0, [each for each in waits if not each.instant])
             self._trace.slices("holds", track, 1, list(self._holds(of_process)))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .canvas import Canvas, PixelCanvas, VectorCanvas
 from .chart import Bar, Legend, Panel, Row, draw
-from .history import History, Use
+from .history import History, Outcome, Use
 from .names import Names
 from .recording import Recording
 
@@ -19,6 +19,7 @@ _LEGEND = (
     Legend("writes, or a job runs"),
     Legend("reads", light=True),
     Legend("waits; the colour is the process", waiting=True),
+    Legend("revoked, or refused as a deadlock", broken=True),
 )
 
 
@@ -71,7 +72,7 @@ class _Rows:
                 title = f"{title} (the {_MOST_ROWS} busiest of {len(shown)})"
                 shown = _busiest(shown)
             if shown:
-                panels.append(Panel(title, shown, start, length))
+                panels.append(Panel(title, shown, start, length, self._history.start))
         return panels
 
     def _bar(self, use: Use, label: str, tip: str, *, waiting: bool) -> Bar:
@@ -81,7 +82,10 @@ class _Rows:
         assert start is not None
         tip = f"{tip}: {'waits' if waiting else 'holds'} {_duration(end - start)}"
         light = not waiting and not use.mode.startswith("W")
-        return Bar(start, end, self._colours[use.pid], label, waiting, light, tip)
+        broken = use.outcome is (Outcome.DEADLOCK if waiting else Outcome.REVOKED)
+        if broken:
+            tip = f"{tip}, {use.outcome.value}"
+        return Bar(start, end, self._colours[use.pid], label, waiting, light, tip, broken)
 
     def _bars(self, use: Use, label: str) -> list[Bar]:
         tip = self._names.use(use)
@@ -95,7 +99,8 @@ class _Rows:
     def _buffers(self) -> list[Row]:
         rows = {ino: Row(self._names.buffer(ino)) for ino in self._names.inodes()}
         for use in self._history.uses:
-            rows[use.ino].bars += self._bars(use, self._names.pid_first(use.pid))
+            label = f"{use.pid or 'kernel'} DMA" if use.dma else self._names.pid_first(use.pid)
+            rows[use.ino].bars += self._bars(use, label)
         return list(rows.values())
 
     def _devices(self) -> list[Row]:

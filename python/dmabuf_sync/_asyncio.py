@@ -1,19 +1,25 @@
 # SPDX-License-Identifier: MIT
-"""Waiting in asyncio: for a file descriptor, and for a system call that only blocks."""
+"""Waiting in asyncio: for a file descriptor, and for a system call that only blocks.
+
+asyncio itself is imported by who waits: programs that do not, and the command, start sooner.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import select
 import signal
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ._handle import poll
 from ._system import FileLike, descriptor
 from ._uapi import lib
+
+if TYPE_CHECKING:
+    import asyncio
 
 Interruptible = Callable[[Callable[[], bool]], None]
 """A blocking call. It is passed a function and asks that after each EINTR whether to give up."""
@@ -27,6 +33,8 @@ async def ready(file: FileLike, event: int) -> None:
     """
     if poll(file, event, 0):
         return
+    import asyncio
+
     loop = asyncio.get_running_loop()
     happened = loop.create_future()
     add, remove = (
@@ -58,7 +66,9 @@ async def in_thread(call: Interruptible, undo: Callable[[], None]) -> None:
     just before the system call is lost. If the call succeeded all the same, `undo` is called. A
     thread for each call, not a pool's: a full pool of waiters might keep out whoever would unlock.
     """
-    waiter = _Waiter(call, undo)
+    import asyncio
+
+    waiter = _Waiter(call, undo, asyncio.get_running_loop())
     waiter.start()
     try:
         # wait() leaves the future alone when this task is cancelled.
@@ -76,10 +86,15 @@ async def in_thread(call: Interruptible, undo: Callable[[], None]) -> None:
 
 
 class _Waiter(threading.Thread):
-    def __init__(self, call: Interruptible, undo: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        call: Interruptible,
+        undo: Callable[[], None],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
         super().__init__(name="dmabuf-sync lock_async", daemon=True)
         self.cancelled = False
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.done: asyncio.Future[None] = loop.create_future()
         self._call = call
         self._undo = undo
         self._signal = lib.uapi_interrupt_signal()

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import enum
 import errno
@@ -186,6 +185,8 @@ class Sync(Handle):
         self, *, timeout: Timeout = None, hold: float | timedelta | None = None
     ) -> None:
         """As lock(), for asyncio. Cancelling takes the request, or a lock that just came, back."""
+        import asyncio
+
         deadline = deadline_ns(timeout)
         seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
         self.request(hold=hold)

@@ -3,6 +3,8 @@
 
 import enum
 import inspect
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,6 +40,22 @@ def test_docstring(name: str, thing: Any) -> None:
     text = vars(thing).get("__doc__") if inspect.isclass(thing) else thing.__doc__
     assert text and text[0] not in " \n" and text.rstrip()[-1] in ".;:", f"{name} has no docstring"
     assert not text.startswith(f"{name}("), "what a dataclass makes up itself"
+
+
+def test_what_is_imported_on_demand() -> None:
+    code = (
+        "import sys, dmabuf_sync\n"
+        "assert not [name for name in sys.modules if name.startswith('dmabuf_sync.')]\n"
+        "assert {*dmabuf_sync.__all__} <= {*dir(dmabuf_sync)}\n"
+        "assert not hasattr(dmabuf_sync, 'nothing')\n"
+        "from dmabuf_sync import *\n"
+        "assert Access is dmabuf_sync.Access and 'asyncio' not in sys.modules\n"
+        "print(*(name for name in dmabuf_sync.__all__ if name not in globals()))\n"
+        "from multiprocessing.reduction import ForkingPickler\n"
+        "assert DmaBuf in ForkingPickler._extra_reducers\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "\n"
 
 
 def test_the_pitfalls_are_where_they_bite() -> None:

@@ -20,6 +20,8 @@ from dmabuf_sync.command import main as command
 from dmabuf_sync.command import output
 from dmabuf_sync.command.failure import TRACEBACK, Failure, Status
 
+RULES = Path(__file__).parents[2] / "packaging" / "udev" / "70-dmabuf-sync.rules"
+
 
 @pytest.fixture
 def fails(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[BaseException]]:
@@ -191,6 +193,16 @@ def test_the_manual_has_a_page_for_each_command(tmp_path: Path) -> None:
                 assert lines[number + 2], f"nothing is said of {lines[number + 1]}"
     assert "\\-\\-timeout SECONDS" in pages["dmabuf-sync-lock.1"]
     assert "dmabuf\\-sync\\-status(1)" in pages["dmabuf-sync.1"]
+
+
+def test_doctor_advises_the_rule_that_is_shipped() -> None:
+    from dmabuf_sync.command.checks import EDU, udev_rule
+    from dmabuf_sync.modules import NODES
+
+    rules = RULES.read_text().splitlines()
+    for node in (*NODES.values(), EDU):
+        assert udev_rule(node) in rules
+    assert 'KERNEL=="udmabuf"' in udev_rule(Path("/dev/udmabuf"))
 
 
 def test_roff_takes_nothing_for_markup() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..blitter import Blitter
 from ..heap import HEAPS, heaps
 from ..modules import MODULES, NODES, KernelModules
 from ..modules.refusal import CAP_SYS_MODULE, has_capability, lockdown, modules_disabled
@@ -27,6 +28,8 @@ PURPOSES = {
     "vblit": "DMA engine",
     "vdisplay": "scan-out",
 }
+EDU = Path(Blitter.EDU)
+"""A second node of vblit, there only where QEMU's device is."""
 AREAS = {
     "kernel": "Kernel",
     "modules": "Modules",
@@ -165,6 +168,8 @@ def _locks() -> Iterator[Check]:
             Level.NO if name == FRAMEWORK else Level.LATER,
             "timeouts, sync objects" if name == FRAMEWORK else PURPOSES[name],
         )
+    if EDU.exists():
+        yield _access("locks", EDU, Level.LATER, "DMA engine, QEMU's edu")
     yield Check(
         "locks",
         "fcntl(2)",
@@ -214,17 +219,21 @@ def _group_remedy(node: Path) -> str:
     join = "sudo usermod -aG {} {}   # then log in again"
     if group != "root" and status.st_mode & 0o060 == 0o060:
         return join.format(group, _user())
-    if node in NODES.values():
-        match = f'SUBSYSTEM=="misc", KERNEL=="{"|".join(node.name for node in NODES.values())}"'
-    elif node.is_relative_to(HEAPS):
-        match = 'SUBSYSTEM=="dma_heap"'
-    else:
-        match = f'SUBSYSTEM=="misc", KERNEL=="{node.name}"'
-    rule = f'{match}, GROUP="{GROUP}", MODE="0660"'
     return (
-        f"echo '{rule}' | sudo tee -a /etc/udev/rules.d/70-dmabuf-sync.rules\n"
+        f"echo '{udev_rule(node)}' | sudo tee -a /etc/udev/rules.d/70-dmabuf-sync.rules\n"
         f"sudo udevadm control --reload && sudo udevadm trigger\n{join.format(GROUP, _user())}"
     )
+
+
+def udev_rule(node: Path) -> str:
+    """The rule that lets the group use a node; for one of ours, the one that is for all of them."""
+    ours = (*NODES.values(), EDU)
+    if node.is_relative_to(HEAPS):
+        match = 'SUBSYSTEM=="dma_heap"'
+    else:
+        names = "|".join(each.name for each in (ours if node in ours else (node,)))
+        match = f'SUBSYSTEM=="misc", KERNEL=="{names}"'
+    return f'{match}, GROUP="{GROUP}", MODE="0660"'
 
 
 def _descriptors() -> Check:
@@ -302,14 +311,20 @@ def _python() -> Iterator[Check]:
         "load and unload" if kmod else "built without: no load and unload",
         "apt install libkmod-dev, then install dmabuf-sync again",
     )
-    for name, purpose in (
-        ("numpy", "arrays without a copy"),
-        ("PIL", "pictures of timelines"),
-        ("pyudev", "waiting for device nodes"),
+    for package, name, purpose in (
+        ("numpy", "numpy", "arrays without a copy"),
+        ("pillow", "PIL", "timelines as PNG"),
+        ("protobuf", "google.protobuf", "timelines for Perfetto"),
+        ("pyudev", "pyudev", "waiting for device nodes"),
     ):
-        there = importlib.util.find_spec(name) is not None
-        package = {"PIL": "pillow"}.get(name, name)
-        yield Check("python", package, _yes(there), purpose, f"pip install {package}")
+        yield Check("python", package, _yes(_has(name)), purpose, f"pip install {package}")
+
+
+def _has(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # of what it is in
+        return False
 
 
 def _text(path: Path) -> str:

@@ -58,10 +58,13 @@ def command(
 
     Lines are cut at the edge of a terminal, and whole in a pipe.
 
-    As root everything is shown, from debugfs. Other users, and kernels without the module, get the
-    fcntl holders that /proc/locks has, with the names of those buffers that this user's own
-    processes have open, and a line on standard error that says so: no waiters, sync objects, jobs,
-    ages or deadlines.
+    As root everything is shown, from debugfs. A process that locked a buffer before the module was
+    loaded is shown, too, with neither AGE nor DEADLINE until somebody waits for the buffer, from
+    when its deadline counts.
+
+    Other users, and kernels without the module, get the fcntl holders that /proc/locks has, with
+    the names of those buffers that this user's own processes have open, and a line on standard
+    error that says so: no waiters, sync objects, jobs, ages or deadlines.
 
     --json prints an object for each use: buffer {inode, resv, name, exporter, size}, state (held,
     granting: waits for fences or caches, leaving, waiting, idle), kind, dma, ranges [{write, start,

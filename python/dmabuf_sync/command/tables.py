@@ -99,7 +99,10 @@ def label(buffer: Buffer) -> str:
 
 
 def process(pid: int, comm: str) -> str:
-    if pid <= 0:
+    """Pid and command; "?" for -1, somebody whom /proc/locks does not name."""
+    if pid < 0:
+        return "?"
+    if pid == 0:
         return _printable(comm) or "kernel"
     return f"{pid} {_printable(comm)}".rstrip()
 

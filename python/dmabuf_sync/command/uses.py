@@ -6,6 +6,7 @@ from __future__ import annotations
 import enum
 import os
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -110,8 +111,9 @@ def snapshot(*, idle: bool = False) -> Snapshot:
     """Who uses what now; with `idle`, also buffers that somebody has open and nobody uses."""
     why = ""
     try:
-        uses = parse(BUFFERS.read_text(errors="replace"))
+        uses = _from_debugfs()
         source = Source.DEBUGFS
+        uses += strangers(uses)
     except OSError as error:
         source, why = Source.PROC, _why(error)
         uses = from_proc()
@@ -120,6 +122,10 @@ def snapshot(*, idle: bool = False) -> Snapshot:
         buffers = open_buffers().values()
         uses += [_idle(buffer) for buffer in buffers if buffer.inode not in used]
     return Snapshot(source, why, tuple(uses))
+
+
+def _from_debugfs() -> list[Use]:
+    return parse(BUFFERS.read_text(errors="replace"))
 
 
 def _why(error: OSError) -> str:
@@ -207,10 +213,13 @@ def _with_blocker(use: Use, by_access: dict[str, Use]) -> Use:
 # -- without debugfs
 
 
-def open_buffers() -> dict[tuple[int, int], Buffer]:
-    """dma-bufs that processes have open, by device and inode, as far as this user may look."""
+def open_buffers(of: Iterable[int] | None = None) -> dict[tuple[int, int], Buffer]:
+    """dma-bufs that processes have open, by device and inode, as far as this user may look.
+
+    Of all processes, or of some.
+    """
     found: dict[tuple[int, int], Buffer] = {}
-    for pid in pids():
+    for pid in pids() if of is None else of:
         for file in open_files(pid):
             if file.link.startswith(DMA_BUF):
                 _add(file, found)
@@ -236,12 +245,36 @@ def _add(file: OpenFile, found: dict[tuple[int, int], Buffer]) -> None:
 
 def from_proc() -> list[Use]:
     """Holders of fcntl locks. Of whom else's buffers this user learns no more than the inode."""
-    buffers = open_buffers()
+    records = lock_records()
+    return _uses(records, open_buffers()) if records else []
+
+
+def strangers(known: Sequence[Use]) -> list[Use]:
+    """Holders of fcntl locks from before the module was loaded: it counts, but does not list them.
+
+    As soon as somebody waits for one it is `known`, that is, debugfs has it.
+    """
+    records = _unknown(lock_records(), known)
+    if not records:
+        return []
+    # One that somebody has taken or given back meanwhile is none.
+    records = _unknown(records, _from_debugfs())
+    holders = {record.pid for record in records}
+    return _uses(records, open_buffers(pids() if -1 in holders else sorted(holders)))
+
+
+def _unknown(records: Sequence[LockRecord], known: Sequence[Use]) -> list[LockRecord]:
+    # An open file description's locks are nobody's in /proc/locks, and all of one owner.
+    keys = {(use.buffer.inode, use.kind, -1 if use.kind == "ofd" else use.pid) for use in known}
+    return [each for each in records if (each.inode, each.kind, each.pid) not in keys]
+
+
+def _uses(records: Sequence[LockRecord], buffers: Mapping[tuple[int, int], Buffer]) -> list[Use]:
+    """One use for all ranges that one owner has of one dma-buf; other files are left out."""
     devices = {device for device, _ in buffers}
     uses: dict[tuple[int, int, str], Use] = {}
-    for line in LOCKS.read_text().splitlines():
-        record = parse_lock(line)
-        if record is None or record.device not in devices:
+    for record in records:
+        if record.device not in devices:
             continue
         buffer = buffers.get((record.device, record.inode), Buffer(record.inode, "", "", "", 0))
         key = (record.inode, record.pid, record.kind)
@@ -269,6 +302,12 @@ class LockRecord:
     device: int
     inode: int
     range: Range
+
+
+def lock_records() -> list[LockRecord]:
+    """The posix and OFD locks of files that are, as dma-bufs, on no device that has a driver."""
+    records = (parse_lock(line) for line in LOCKS.read_text().splitlines())
+    return [record for record in records if record and os.major(record.device) == 0]
 
 
 def parse_lock(line: str) -> LockRecord | None:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pytest
 from actors import Actor
-from locks import READ, WRITE, lock, unlock
+from locks import READ, WRITE, lock, ofd_lock, unlock
+from modules import load_all, unload_framework
 from running import NOBODY, Outcome
 from state import until_waiting
 
@@ -94,6 +95,44 @@ def test_sync_objects_and_jobs(run: Run) -> None:
             job.close()
             idle = run("status", "--all", "--json", "second").records
             assert [use["state"] for use in idle] == ["idle"]
+
+
+def test_locks_from_before_the_module_came(
+    run: Run,
+    buf: int,
+    actors: Callable[[int], list[Actor]],
+    set_parameter: Callable[[str, int], None],
+) -> None:
+    unload_framework()
+    try:
+        holder, waiter = actors(2)  # who do not have its device open
+        holder.call(lock, buf, WRITE, 0, 100)
+        holder.call(lock, buf, READ, 200, 50)
+        waiter.call(ofd_lock, buf, READ, 4096, 10)
+    finally:
+        load_all()
+    set_parameter("hold_timeout_ms", 60000)
+    shown = run("status", inode(buf))
+    assert (shown.status, shown.err) == (0, "")
+    assert f"{holder.pid} " in shown.out
+    records = run("status", "--json", inode(buf)).records
+    ofd, posix = sorted(records, key=lambda use: use["kind"])
+    assert [(use["kind"], use["pid"]) for use in (ofd, posix)] == [
+        ("ofd", -1),
+        ("posix", holder.pid),
+    ]
+    assert posix["ranges"] == [
+        {"write": True, "start": 0, "end": 99},
+        {"write": False, "start": 200, "end": 249},
+    ]
+    assert (posix["state"], posix["age_ms"], posix["deadline_ms"]) == ("held", None, None)
+    assert posix["buffer"] == {**ofd["buffer"], "inode": int(inode(buf)), "exporter": "vdmabuf"}
+    # A waiter makes the module list them itself.
+    waiter.start(lock, buf, WRITE, 0, 4096)
+    until_waiting(waiter, buf)
+    states = [use["state"] for use in run("status", "--json", inode(buf)).records]
+    assert states == ["held", "held", "waiting"]
+    assert run("status", "--json", "--pid", str(holder.pid)).records[0]["deadline_ms"] > 0
 
 
 def test_unprivileged(run: Run, actors: Callable[[int], list[Actor]]) -> None:

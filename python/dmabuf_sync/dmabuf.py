@@ -45,7 +45,8 @@ class DmaBuf(Handle):
 
     fcntl locks belong to the process: two threads (or asyncio tasks) that lock the same buffer are
     one owner, both get it, and the first unlock unlocks. Threads may share the object, but need
-    :class:`dmabuf_sync.Sync` to exclude each other.
+    :class:`dmabuf_sync.Sync` to exclude each other. A child of fork() has the buffer, and none of
+    the locks; what it closes unlocks nothing of its parent's.
 
     Closing **any** file descriptor of the buffer drops all fcntl locks of this process on it: this
     object's, a duplicate's, the one that Python's mmap.mmap makes for itself. Open-file-description
@@ -145,7 +146,7 @@ class DmaBuf(Handle):
         Raises BlockingIOError (would have to wait), TimeoutError (waited `timeout`), Deadlock
         (waiting would close a cycle of processes), LockRevoked (an **earlier** lock of this process
         on the buffer was revoked; nothing was locked now: call again), OSError with EBADF (WRITE on
-        a read-only file descriptor).
+        a read-only file descriptor). LockRevoked is a TimeoutError, too: catch it first.
 
         Threads and asyncio tasks of this process are one owner: another one's lock is no obstacle,
         and its unlock() unlocks yours. Closing any file descriptor of the buffer unlocks, too.
@@ -170,7 +171,8 @@ class DmaBuf(Handle):
 
         If the lock is granted just while it is being cancelled, it is given back, with all that
         this process held of the range before. Tasks of one process are one owner: they need Sync to
-        exclude each other.
+        exclude each other. While it waits it has a thread, which cancelling ends by a real-time
+        signal that the program does not use; RuntimeError when it uses all.
         """
         lock, deadline, hold_time = self._request(access, timeout, True, offset, length, hold)
         if deadline == NO_TIMEOUT and not hold_time:

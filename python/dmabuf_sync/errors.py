@@ -18,7 +18,8 @@ class LockRevoked(TimeoutError):
     """ETIMEDOUT: a lock of yours was held past its deadline and given to somebody who waited.
 
     The kernel says it once, at your next call on that buffer. What you wrote since the deadline
-    may be mixed with the next holder's work; what you read may be, too.
+    may be mixed with the next holder's work; what you read may be, too. ``except TimeoutError``
+    catches this as well: where a wait that ran out means something else, catch this before it.
     """
 
 

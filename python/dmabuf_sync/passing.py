@@ -36,7 +36,8 @@ MAX_MESSAGE = 65536
 def send_fds(sock: socket.socket, files: Sequence[FileLike], message: bytes = b"\0") -> None:
     """Send `files`, 253 at most, over a Unix socket, with `message` (64 KiB, at least one byte).
 
-    Yours stay open, and may be closed at once: what is under way keeps the buffer alive. Waits for
+    Yours stay open, and may be closed at once: what is under way keeps the buffer alive. Your fcntl
+    locks stay yours (and closing drops them); a Sync is locked for both, or for neither. Waits for
     as long as sock.settimeout() allows while the socket is full. OSError: EPIPE nobody reads there
     any more; EINVAL too many; EMSGSIZE.
     """

@@ -63,7 +63,12 @@ class Sync(Handle):
     locks it while it is locked or waiting gets EBUSY, and any thread may unlock it.
 
     A process that holds an fcntl lock on a buffer and then waits with a Sync for the same buffer
-    waits for itself (until its fcntl lock is revoked): they are different owners.
+    waits for itself (until its fcntl lock is revoked): they are different owners. So are two Syncs;
+    who holds one and waits with another can wait in a circle, which is no Deadlock but ends
+    when a hold is revoked. Put all buffers into one.
+
+    Closing it unlocks, unless another process has it (a child of fork() has, until it closes it or
+    executes another program): then the last one who closes it does. unlock() always unlocks.
 
     poll() on it: readable once a lock asked for with request() is held or has failed; ``await``
     waits for that. ``async with sync.locked()`` asks and waits.
@@ -133,7 +138,7 @@ class Sync(Handle):
 
         Raises BlockingIOError, TimeoutError, LockRevoked (it was still locked, and a buffer had
         been revoked: it is unlocked now), OSError with EBUSY (locked or waiting already) or EINVAL
-        (empty).
+        (empty). LockRevoked is a TimeoutError, too: catch it first.
         """
         if timeout is not None and not blocking:
             raise ValueError("a lock that does not wait can have no timeout")

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import subprocess
 import sys
 from pathlib import Path
 
 import click
 
-from .failure import Failure, Status
+from .failure import Failure, Status, say
 from .output import emit, json_option
 
 
@@ -60,10 +61,14 @@ def command(
     Once each waiting for the one before, once with locks, and once without any, to see frames torn.
     Then two tasks that would deadlock, and a lock whose holder is killed. Pictures, among them a
     timeline of both ways, go into a folder. Needs vivid (the kernel's virtual camera), the modules
-    dmabuf_sync, vdmabuf and vblit, and the Python libraries numpy and Pillow.
+    dmabuf_sync, vdmabuf and vblit, the Python libraries numpy and Pillow, and root.
+
+    --json prints what results.json has, an object, and the words for people on standard error.
+
+    Exit status 1 when a frame that was locked was torn, or another part did not do what it must.
     """
     try:
-        from ..demo.__main__ import main
+        from ..demo.__main__ import run
     except ImportError as error:
         raise Failure(
             f"the demo needs the Python library {error.name}",
@@ -72,8 +77,14 @@ def command(
         ) from None
     arguments = [f"--output={output}", f"--frames={frames}", f"--rounds={rounds}"]
     arguments += [f"--width={width}", f"--height={height}"]
+    problems: list[str] = []
     with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
-        status = main(arguments)
-    if as_json and not status:
+        try:
+            run(arguments, problems)
+        except (LookupError, subprocess.CalledProcessError) as error:
+            raise Failure(str(error)) from None
+    for problem in problems:
+        say(problem)
+    if as_json:
         emit(json.loads((output / "results.json").read_text()))
-    return status
+    return Status.FAILED if problems else Status.DONE

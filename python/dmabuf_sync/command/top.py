@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -206,7 +207,7 @@ def header(screen: Screen) -> str:
     if totals["deadlocks"]:
         words.append(f"{totals['deadlocks']} in a deadlock")
     if not screen.detail:
-        words.append("no rates: root only")
+        words.append(f"no rates: {'no tracepoints' if os.geteuid() == 0 else 'root only'}")
     return "   ".join(words)
 
 

@@ -167,21 +167,29 @@ def _crash(problems: list[str]) -> dict[str, object]:
     return {"heirs": heirs}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run all parts; 0 when every one of them did what it must."""
+def run(arguments: Sequence[str] | None, problems: list[str]) -> None:
+    """Run all parts; `problems` gets a sentence for each of them that did not do what it must.
+
+    OSError, LookupError and subprocess.CalledProcessError when this machine lacks what it takes.
+    """
     options = _arguments(arguments)
+    options.output.mkdir(parents=True, exist_ok=True)
+    results = {
+        "pipeline": _pipelines(options, problems),
+        "deadlock": _deadlock(options.rounds, problems),
+        "crash": _crash(problems),
+        "problems": problems,
+    }
+    (options.output / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    names = "frame.png torn.png timeline.png timeline.json results.json".split()
+    _say("saved", "  ".join(str(options.output / name) for name in names))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """As run(), with problems and errors as lines on standard error; 0 when there were none."""
     problems: list[str] = []
     try:
-        options.output.mkdir(parents=True, exist_ok=True)
-        results = {
-            "pipeline": _pipelines(options, problems),
-            "deadlock": _deadlock(options.rounds, problems),
-            "crash": _crash(problems),
-            "problems": problems,
-        }
-        (options.output / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-        names = "frame.png torn.png timeline.png timeline.json results.json".split()
-        _say("saved", "  ".join(str(options.output / name) for name in names))
+        run(arguments, problems)
     except (OSError, ValueError, LookupError, subprocess.CalledProcessError) as error:
         notes = "; ".join(getattr(error, "__notes__", ()))
         problems.append(f"{error}; {notes}" if notes else str(error))

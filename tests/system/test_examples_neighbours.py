@@ -45,14 +45,14 @@ def test_relay_without_the_cameras_locks_is_torn(capsys: pytest.CaptureFixture[s
     assert status == 1
 
 
-@pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_many_kills(capsys: pytest.CaptureFixture[str]) -> None:
     status, text = run(capsys, "relay", "--rounds", "20")
     assert number(text, "torn") == 0
     assert status == 0
 
 
-@pytest.mark.parametrize("display", ["virtio", pytest.param("bochs", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("display", ["virtio", "bochs"])
 def test_camera_pictures_on_a_kms_display(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, display: str
 ) -> None:
@@ -60,6 +60,8 @@ def test_camera_pictures_on_a_kms_display(
     status, text = run(
         capsys, "kms", "--display", display, "--frames", "2", "--output", str(picture)
     )
+    if status == 77:
+        pytest.skip(text.strip())
     assert number(text, "not as they were drawn") == 0
     assert status == 0
     assert picture.stat().st_size > 1000

@@ -66,10 +66,11 @@ class Display(Handle):
     ) -> None:
         """Lock `buffer`, and show `length` bytes of it from the next frame on; None for nothing.
 
-        With `blocking` it waits for CPU locks, also for a WRITE lock of the caller's own, until that
-        is revoked. `period_us` is the length of a frame in microseconds, 0 to leave it. OSError: EBUSY another
-        flip is pending; EAGAIN not `blocking`, and it is in use; EBADF it cannot be read; EINVAL no
-        dma-buf, range outside it.
+        `blocking`, it waits for CPU locks, also for the caller's own WRITE lock until that is
+        revoked. `period_us` is the length of a frame in microseconds, 0 to leave it.
+
+        OSError: EBUSY another flip is pending; EAGAIN not `blocking`, and it is in use; EBADF it
+        cannot be read; EINVAL no dma-buf, range outside it.
         """
         if buffer is None:
             fd, length = -1, 0

@@ -114,6 +114,8 @@ def test_by_process() -> None:
         (tables.size, 5000, "5000"),
         (tables.ranges, [Range(True, 0, END)], "all"),
         (tables.ranges, [Range(True, 5, END)], "5-"),
+        (lambda parts: tables.ranges(parts, 100), [Range(True, 0, 99)], "all"),
+        (lambda parts: tables.ranges(parts, 100), [Range(True, 0, 98)], "0-98"),
         (tables.ranges, [Range(True, n, n) for n in (1, 3, 5, 7)], "1-1 3-3 5-5 and 1 more"),
     ],
 )

@@ -71,7 +71,7 @@ def _what(use: Use) -> list[str | Text]:
     overdue = use.deadline_ms is not None and use.deadline_ms < 0
     return [
         mode(use),
-        ranges(use.ranges),
+        ranges(use.ranges, use.buffer.size),
         "" if use.age_ms is None else duration(use.age_ms),
         text(deadline(use), "red" if overdue else ""),
         how(use),
@@ -131,17 +131,21 @@ def mode(use: Use) -> str:
     return f"{text} DMA" if use.dma else text
 
 
-def ranges(parts: Sequence[Range]) -> str:
-    """Bytes in decimal, "all" for all of them; with the mode if they differ in it."""
+def ranges(parts: Sequence[Range], size: int = 0) -> str:
+    """Bytes in decimal, "all" for all of them; with the mode if they differ in it.
+
+    `size` is the buffer's, 0 if it is not known.
+    """
     mixed = len({part.write for part in parts}) > 1
-    shown = [_range(part, mixed) for part in parts[:_FEW]]
+    last = size - 1 if size else TO_THE_END
+    shown = [_range(part, mixed, last) for part in parts[:_FEW]]
     if len(parts) > _FEW:
         shown.append(f"and {len(parts) - _FEW} more")
     return " ".join(shown)
 
 
-def _range(part: Range, mixed: bool) -> str:
-    if part.end == TO_THE_END:
+def _range(part: Range, mixed: bool, last: int) -> str:
+    if part.end in (last, TO_THE_END):
         span = f"{part.start}-" if part.start else "all"
     else:
         span = f"{part.start}-{part.end}"

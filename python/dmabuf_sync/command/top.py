@@ -243,7 +243,7 @@ def _short(nanoseconds: int | None) -> str:
     """A wait in as few characters as tell it."""
     if nanoseconds is None:
         return ""
-    for unit, size in (("s", 10**9), ("ms", 10**6), ("us", 10**3)):
+    for unit, size in (("s", 10**9), ("ms", 10**6), ("µs", 10**3)):
         if nanoseconds >= size:
             return (
                 f"{nanoseconds / size:.2g}{unit}"

@@ -13,6 +13,7 @@ import click
 from ..trace import history_of
 from ..trace.report import Report, Wait, Waits, report
 from .output import console, emit, json_option, progress, table
+from .tables import KINDS
 from .timeline import open_recording
 
 _WAITS = ("WAITS", "TOTAL", "P50", "P90", "P99", "MAX")
@@ -152,7 +153,7 @@ class _Printer:
         rows = [
             (
                 wait.process,
-                f"{wait.kind} {wait.mode} {wait.buffer}" + _others(wait),
+                f"{KINDS.get(wait.kind, wait.kind)} {wait.mode} {wait.buffer}" + _others(wait),
                 _chain(wait),
                 f"{wait.at_ns / 1e9:.6f}",
                 time_text(wait.waited_ns) + ("" if wait.outcome == "released" else "*"),

@@ -14,6 +14,7 @@ from .output import console, emit, json_option, progress, table
     type=click.IntRange(min=1),
     default=9,
     show_default=True,
+    metavar="NUMBER",
     help="How often to measure each; the fastest counts.",
 )
 @click.option(
@@ -21,6 +22,7 @@ from .output import console, emit, json_option, progress, table
     type=click.FloatRange(min=0, min_open=True),
     default=1.0,
     show_default=True,
+    metavar="FACTOR",
     help="Make rounds longer or shorter.",
 )
 @json_option

@@ -29,6 +29,7 @@ from .output import emit, json_option
     type=click.IntRange(min=2),
     default=150,
     show_default=True,
+    metavar="NUMBER",
     help="How many to take, with locks and without.",
 )
 @click.option(
@@ -36,6 +37,7 @@ from .output import emit, json_option
     type=click.IntRange(min=1),
     default=1000,
     show_default=True,
+    metavar="NUMBER",
     help="How often each of the two tasks that would deadlock takes its buffers.",
 )
 @click.option(
@@ -43,6 +45,7 @@ from .output import emit, json_option
     type=click.IntRange(min=16),
     default=640,
     show_default=True,
+    metavar="NUMBER",
     help="Pixels of a line.",
 )
 @click.option(
@@ -50,6 +53,7 @@ from .output import emit, json_option
     type=click.IntRange(min=16),
     default=360,
     show_default=True,
+    metavar="NUMBER",
     help="Lines of a frame.",
 )
 @json_option

@@ -28,11 +28,16 @@ PTRACE_SCOPE = "/proc/sys/kernel/yama/ptrace_scope"
     "--pid",
     type=click.IntRange(min=1),
     required=True,
+    metavar="PID",
     shell_complete=complete_pid,
     help="Process that has it open.",
 )
 @click.option(
-    "--fd", type=click.IntRange(min=0), required=True, help="Its file descriptor of the dma-buf."
+    "--fd",
+    type=click.IntRange(min=0),
+    required=True,
+    metavar="FD",
+    help="Its file descriptor of the dma-buf.",
 )
 @click.option("--write/--read", default=True, help="Keep everybody out (default), or writers only.")
 @click.option(
@@ -58,11 +63,14 @@ PTRACE_SCOPE = "/proc/sys/kernel/yama/ptrace_scope"
     metavar="SECONDS",
     help="How long the lock is safe from others who want it.  [default: the module's]",
 )
-@click.option("--offset", type=click.IntRange(min=0), default=0, help="First byte to lock.")
+@click.option(
+    "--offset", type=click.IntRange(min=0), default=0, metavar="BYTES", help="First byte to lock."
+)
 @click.option(
     "--length",
     type=click.IntRange(min=0),
     default=0,
+    metavar="BYTES",
     help="Bytes to lock.  [default: all to the end]",
 )
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND...")

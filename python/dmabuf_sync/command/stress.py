@@ -17,14 +17,21 @@ from .output import console, emit, json_option, progress, table
     type=click.FloatRange(min=0, min_open=True),
     default=10.0,
     show_default=True,
+    metavar="SECONDS",
     help="How long.",
 )
-@click.option("--seed", type=click.IntRange(min=0), help="What is done.  [default: another one]")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    metavar="NUMBER",
+    help="What is done.  [default: another one]",
+)
 @click.option(
     "--processes",
     type=click.IntRange(1, 256),
     default=4,
     show_default=True,
+    metavar="NUMBER",
     help="How many lock at the same time.",
 )
 @click.option(
@@ -32,6 +39,7 @@ from .output import console, emit, json_option, progress, table
     type=click.IntRange(1, 256),
     default=3,
     show_default=True,
+    metavar="NUMBER",
     help="How many they share.",
 )
 @click.option(

@@ -24,7 +24,12 @@ _MARKS = ("Makefile", "scripts/guest/__main__.py", "kernel/dmabuf_sync")
     help="A folder to mount, read-only, at the same path.",
 )
 @click.option("--append", metavar="OPTIONS", help="More options for the kernel.")
-@click.option("--cpus", type=click.IntRange(min=1), help="CPUs of the guest.  [default: 2]")
+@click.option(
+    "--cpus",
+    type=click.IntRange(min=1),
+    metavar="NUMBER",
+    help="CPUs of the guest.  [default: 2]",
+)
 @click.option("--icount", is_flag=True, help="Let the guest's time count instructions.")
 @click.option("--timeout", type=click.IntRange(min=1), metavar="SECONDS", help="Give it up then.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)

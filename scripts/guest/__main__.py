@@ -15,7 +15,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from . import build, host, kernels, lint, mutants, planted, suites, vm
+from . import build, coverage, host, kernels, lint, mutants, planted, suites, vm
 from .kernels import Kernel
 from .report import SetupError, say
 from .vm import Session
@@ -31,13 +31,14 @@ TARGETS = (
     "test-debug",
     "test-planted",
     "test-mutants",
+    "coverage",
     "fuzz",
     "lint",
     "man",
     "tree",
 )
 # Seconds until a guest that should have finished is given up.
-TIMEOUTS = {"vm": 600}
+TIMEOUTS = {"vm": 600, "coverage": 4 * 3600}
 TIMEOUT = 3600
 # Whose guest has a thread for each of its CPUs. The tests patch the kernel's code all the time, by
 # tracepoints and kprobes, and QEMU's TCG does not always survive that with threads (faults.py).
@@ -89,6 +90,8 @@ def run(target: str, env: Mapping[str, str]) -> int:
         return suites.every(env.get("KERNEL", "").split() or kernels.DEBUG, wanted)
     if target == "test-planted":
         return planted.every(env.get("KERNEL", "").split() or kernels.DEBUG, wanted)
+    if target == "coverage":
+        return coverage.run(wanted)
     if target == "fuzz":
         try:
             seconds, seed = positive("SECONDS", env, 60), positive("SEED", env, 1)

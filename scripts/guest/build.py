@@ -22,6 +22,10 @@ MODULES = ("dmabuf_sync", "vdmabuf", "vblit", "vdisplay")
 TEST_MODULES = ("dsync_exporter", "dsync_test", "dsync_importer", "dsync_planted")
 # On debug kernels what is on the stack and was never written is recognised: it is 0xfe.
 PATTERN = ("-ftrivial-auto-var-init=pattern",)
+# For the coverage the modules count what runs. Two CPUs lose no count, an inline function has its
+# branches once instead of once for each caller, and other checkers add none of theirs.
+COUNTING = ("-fprofile-update=atomic", "-fno-early-inlining")
+COUNTED = ("GCOV_PROFILE=y", "KASAN_SANITIZE=n", "UBSAN_SANITIZE=n")
 SOURCES = ("Kbuild", "kernel", "tests/module")
 PACKAGE = paths.ROOT / "python" / "dmabuf_sync"
 UAPI = paths.ROOT / "kernel" / "include" / "uapi"
@@ -33,28 +37,38 @@ def workspace(kernel: Kernel) -> Path:
     return paths.BUILD / kernel.name
 
 
+def copied(kernel: Kernel, patch: Path | None = None, counted: bool = False) -> Path:
+    """Return where the copy of the sources is that modules() builds from."""
+    return workspace(kernel) / ("patched" if patch else "counted" if counted else "src")
+
+
 def modules(
-    kernel: Kernel, names: Sequence[str] = MODULES, patch: Path | None = None
+    kernel: Kernel,
+    names: Sequence[str] = MODULES,
+    patch: Path | None = None,
+    counted: bool = False,
 ) -> list[Path]:
     """Build modules for `kernel` if anything changed; return their files, in loading order.
 
     With the framework come the modules of the tests, as the last. With a `patch`, what is built is
-    a copy of the sources that it was applied to. Raises SetupError when it does not apply or the
-    compiler finds fault; the messages have been printed.
+    a copy of the sources that it was applied to; those that are `counted` tell gcov what ran, if
+    the kernel can. Raises SetupError when the patch does not apply or the compiler finds fault; the
+    messages have been printed.
     """
     unknown = set(names) - set(MODULES)
     if unknown:
         raise SetupError(f"MODULES: {' '.join(sorted(unknown))} is none of {' '.join(MODULES)}")
     if not names:
         return []
-    copy = workspace(kernel) / ("patched" if patch else "src")
+    copy = copied(kernel, patch, counted)
     made = [copy / "kernel" / name / f"{name}.ko" for name in MODULES if name in names]
     tests = ""
     if "dmabuf_sync" in names:
         tests = "tests/module"
         made += [copy / tests / f"{name}.ko" for name in TEST_MODULES]
 
-    flags = PATTERN if kernel.name in debug_kernel.KINDS else ()
+    flags = [*(PATTERN if kernel.name in debug_kernel.KINDS else ())]
+    flags += COUNTING if counted else ()
 
     def make() -> None:
         mirror(paths.ROOT, copy, SOURCES)
@@ -64,6 +78,7 @@ def modules(
         # Without vmlinux there is no BTF to make, only a line of complaint for each module.
         words += ["W=1", "CONFIG_DEBUG_INFO_BTF_MODULES="]
         words += [f"KCFLAGS={' '.join(flags)}"] if flags else []
+        words += COUNTED if counted else ()
         words += [f"MODULES={' '.join(names)}", f"TESTS={tests}", "modules"]
         if Sandbox(kernel.base, writable=[copy], mounts=kernel.mounts).run(words):
             raise SetupError(f"the modules do not build for {kernel.release}")
@@ -75,8 +90,10 @@ def modules(
         fingerprints(path for name in SOURCES for path in sources(paths.ROOT / name)),
         patch.read_text() if patch else None,
         flags,
+        COUNTED if counted else (),
     )
-    when_changed(copy.parent / ("patched-modules" if patch else "modules"), key, make, made)
+    stamp = "modules" if copy.name == "src" else f"{copy.name}-modules"
+    when_changed(copy.parent / stamp, key, make, made)
     return made
 
 

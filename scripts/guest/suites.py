@@ -26,6 +26,7 @@ FOLDERS = [f"{SYSTEM}/{name}" for name in ("blitter", "command", "exporter", "ho
 # Emulated, with everything checked: seconds a test may take there.
 SLOW = {"lockdep": 300, "kasan": 900}
 CHECKS = "sh scripts/guest/checks.sh"
+COUNTS = "sh scripts/guest/counts.sh"
 NOTHING_COLLECTED = 5
 
 
@@ -66,7 +67,7 @@ def system(kernel: Kernel, base: Session) -> int:
     data = [*coherency_files(), "-m", "coherency and not slow"]
     rest = [SYSTEM, *(f"--ignore={folder}" for folder in FOLDERS)]
     # Built here, once, for all.
-    build.modules(kernel, base.modules, base.patch)
+    build.modules(kernel, base.modules, base.patch, base.counters is not None)
     build.extension(kernel)
     with (
         Aside(lambda: guest_run(kernel, bounced, "swiotlb", data)) as coherency,
@@ -85,14 +86,21 @@ def coherency_files() -> list[str]:
 
 
 def guest_run(kernel: Kernel, base: Session, name: str, suite: Sequence[str]) -> int:
-    """Run pytest in one guest; on a debug kernel also ask the checkers what they found."""
+    """Run pytest in one guest; on a debug kernel also ask the checkers what they found.
+
+    With a folder for `counters` nothing is checked, and what ran is left there.
+    """
     say(f"system tests ({name}) on {' '.join([kernel.release, *base.append])}")
     slow = SLOW.get(kernel.name)
     options = ["-o", f"timeout={slow}"] if slow else []
     command = shlex.join(pytest(suite, f"{kernel.name}-{name}", kernel, options))
-    if slow:
+    checked = bool(slow) and not base.counters
+    if checked:
         command = f"{command}; status=$?; {CHECKS} || exit 1; exit $status"
-    base = replace(base, command=command, log=f"console-{name}", checked=bool(slow))
+    if base.counters:
+        counts = shlex.join([str(build.copied(kernel, counted=True)), str(base.counters / name)])
+        command = f"{command}; status=$?; {COUNTS} {counts} || exit 1; exit $status"
+    base = replace(base, command=command, log=f"console-{name}", checked=checked)
     return vm.run(kernel, replace(base, repeatable=True, caching=True))
 
 

@@ -54,7 +54,8 @@ class Session:
     the kernel says) when it did not report just these; a `repeatable` one may run again if the
     emulator has broken the guest; `threads` gives each CPU a thread; `caching` lets the guest keep
     what it has read of the project folder, where nobody else may write meanwhile. The modules are
-    built from the sources as they are or, to see a test fail, with a `patch` applied.
+    built from the sources as they are or, to see a test fail, with a `patch` applied. With a folder
+    for `counters` they count what runs in them, and a test run leaves the counts there.
     """
 
     command: str
@@ -72,6 +73,7 @@ class Session:
     repeatable: bool = False
     planted: Mapping[str, str] = field(default_factory=dict)
     patch: Path | None = None
+    counters: Path | None = None
     env: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -84,7 +86,7 @@ def run(kernel: Kernel, session: Session) -> int:
     host.require(host.MACHINE)
     if session.share is not None and not session.share.is_dir():
         raise SetupError(f"SHARE={session.share} is not a folder")
-    modules = build.modules(kernel, session.modules, session.patch)
+    modules = build.modules(kernel, session.modules, session.patch, session.counters is not None)
     build.extension(kernel)
     with (
         tempfile.TemporaryDirectory(prefix="dmabuf-sync-") as folder,

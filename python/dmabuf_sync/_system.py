@@ -72,7 +72,7 @@ def open_device(path: str, module: str) -> int:
 def _who_may_open(path: str) -> str:
     node = os.stat(path)
     if not node.st_gid or node.st_mode & 0o060 != 0o060:
-        return f"only root may open {path}; packaging/udev/70-dmabuf-sync.rules lets a group"
+        return f"only root may open {path}; dmabuf-sync doctor says how to let a group"
     try:
         group = grp.getgrgid(node.st_gid).gr_name
     except KeyError:

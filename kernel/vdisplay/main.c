@@ -57,6 +57,9 @@ static int vdisplay_release(struct inode *inode, struct file *file)
 	WRITE_ONCE(display->stopping, true);
 	wake_up_all(&display->wait);
 	kthread_stop(display->thread);
+	/* Stopped before it has run at all, the thread has given nothing back. */
+	if (display->pending)
+		vdisplay_buffer_put(display->pending);
 	kvfree(display);
 	return 0;
 }

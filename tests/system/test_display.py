@@ -228,6 +228,14 @@ def test_no_tearing_with_locks(display: Display, pair: tuple[DmaBuf, DmaBuf]) ->
     assert len(set(seen)) > 10
 
 
+def test_a_display_closed_at_once_gives_the_buffer_back(buf: int) -> None:
+    """Its thread may not even have begun to run."""
+    for _ in range(50):
+        with Display() as display:
+            display.flip(buf)
+    until(lambda: not accesses(buf), "giving back the buffer")
+
+
 @pytest.mark.parametrize(
     ("changes", "number"),
     [

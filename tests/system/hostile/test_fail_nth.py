@@ -174,18 +174,19 @@ def create(stack: Stack, fds: list[int]) -> Case:
 
 
 def add(stack: Stack, fds: list[int]) -> Case:
-    sync = stack.enter_context(Sync("nth"))
+    """To a new object each time: one that had the buffers before has room for them."""
+    made = [Sync("nth")]
+    stack.callback(lambda: made[0].close())
 
     def call() -> None:
         for fd in fds:
-            sync.add(fd, Access.READ)
+            made[0].add(fd, Access.READ)
 
-    def empty(_: Any = None) -> None:
-        for fd in fds:
-            with contextlib.suppress(FileNotFoundError):
-                sync.remove(fd)
+    def renew() -> None:
+        made[0].close()
+        made[0] = Sync("nth")
 
-    return Case(call, empty, before=empty)
+    return Case(call, before=renew)
 
 
 def sync_lock(stack: Stack, fds: list[int]) -> Case:
@@ -423,7 +424,11 @@ def driver_get(driver: Driver, fds: list[int]) -> Case:
         for fd in fds:
             driver.get(fd, DMA_WRITE)
 
-    return Case(call, before=driver.put_all, undo=lambda _: driver.put_all())
+    def renew() -> None:
+        driver.fini()
+        driver.init(QUICK)
+
+    return Case(call, before=renew)
 
 
 def driver_lock(driver: Driver, fds: list[int]) -> Case:

@@ -64,22 +64,22 @@ static bool revoke_due(struct dsync_request *request)
 }
 
 /*
- * Nothing but caches being cleaned, or pages being taken away, keeps it back from one of
- * its buffers: that is no reason to fail.
+ * If nothing but caches being cleaned, or pages being taken away, keeps it back: a queue to
+ * wait for. That is no reason to fail. All queues are locked.
  */
-static bool wait_until_open(struct dsync_request *request)
+static struct dsync_queue *closed_queue(struct dsync_request *request)
 {
+	struct dsync_queue *found = NULL;
 	struct dsync_access *access;
-	bool closed;
 
 	for_each_access(access, request) {
-		dsync_queue_lock(access->queue);
-		closed = dsync_only_closed(access, &access->queue->waiting);
-		dsync_queue_unlock(access->queue);
-		if (closed)
-			return dsync_wait_until_open(access->queue);
+		if (!dsync_blocked(access, &access->queue->waiting))
+			continue;
+		if (!dsync_only_closed(access, &access->queue->waiting))
+			return NULL;
+		found = access->queue;
 	}
-	return false;
+	return found;
 }
 
 /* As dsync_sync_acquire(), but the caller has to grant the candidates. */
@@ -87,6 +87,7 @@ static int acquire(struct dmabuf_sync *sync, enum dsync_lock_mode mode,
 		   struct list_head *candidates)
 {
 	struct dsync_request *request = &sync->request;
+	struct dsync_queue *closed = NULL;
 	struct dsync_access *access;
 	bool prepared = false;
 	struct dsync_txn txn;
@@ -107,6 +108,8 @@ again:
 		dsync_request_enqueue(request);
 		err = -EINPROGRESS;
 	} else {
+		/* Now, with all locked: a moment later it may be open. */
+		closed = closed_queue(request);
 		err = -EAGAIN;
 	}
 	dsync_txn_end(&txn);
@@ -114,7 +117,7 @@ again:
 		return err;
 
 	if (mode == DSYNC_LOCK_NONBLOCK) {
-		if (wait_until_open(request) || revoke_due(request))
+		if ((closed && dsync_wait_until_open(closed)) || revoke_due(request))
 			goto again;
 		goto cancel;
 	}

@@ -11,7 +11,7 @@ What is checked, event by event:
   keeps that one back, and who was moved by the search for cycles overtakes only those who wait
   for it;
 - the buffers of a set are granted in one step;
-- the first waiter of a buffer that nobody holds has been granted;
+- the first waiter of a buffer that nobody holds, nor is unlocking, has been granted;
 - only what is overdue and wanted is revoked, and a deadlock is a cycle of holds;
 - every grant is given back once: leave, release;
 - jobs are granted, published, started, ended and given back in this order, and one that conflicts
@@ -29,6 +29,10 @@ from typing import NoReturn
 
 from .accesses import Access, Job, Queue, State
 from .events import Event, parse
+
+
+# Within how many events a thread that unlocks is through with it: others may run meanwhile.
+UNLOCKING = 1000
 
 
 class Violation(Exception):
@@ -57,6 +61,8 @@ class Rules:
         self._accesses: dict[str, Access] = {}
         self._jobs: dict[str, Job] = {}
         self._partial: dict[str, Access] = {}
+        self._unlocked: dict[int, Event] = {}
+        """Of threads that may not be through with it: the exporter ends ranges without a lock."""
         self._event: Event | None = None
 
     def feed(self, event: Event) -> None:
@@ -68,6 +74,9 @@ class Rules:
             self._broken("there is no such event")
         if "resv" in event.fields and event.name != "request":
             self._check_nobody_forgotten(event)
+        self._unlocked.pop(event.task, None)
+        if event.name in ("unlock", "leave"):
+            self._unlocked[event.task] = event
         handler(event)
 
     @property
@@ -113,6 +122,13 @@ class Rules:
             for access in self._accesses.values()
         ):
             return  # who asks for a device may be cleaning caches for it
+        if any(
+            other.task != event.task
+            and other.fields["resv"] == first.resv
+            and event.time - other.time < UNLOCKING
+            for other in self._unlocked.values()
+        ):
+            return  # who unlocks may be cleaning caches of bytes that nobody holds any more
         if first.is_fcntl or len(self._request(first)) == 1:
             self._broken(f"nothing keeps back {first}")
 

@@ -30,7 +30,6 @@ from typing import NoReturn
 from .accesses import Access, Job, Queue, State
 from .events import Event, parse
 
-
 # Within how many events a thread that unlocks is through with it: others may run meanwhile.
 UNLOCKING = 1000
 

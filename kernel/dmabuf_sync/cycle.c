@@ -167,7 +167,12 @@ static int lock_request(struct search *search, struct dsync_request *request)
 	int err;
 
 	for_each_access(access, request) {
-		err = dsync_txn_lock(&search->txn, access->queue);
+		struct dsync_queue *queue = access->queue;
+
+		/* Should all be unlocked, the request may go, and its references with it. */
+		dsync_queue_ref(queue);
+		err = dsync_txn_lock(&search->txn, queue);
+		dsync_queue_put(queue);
 		if (err)
 			return err;
 	}

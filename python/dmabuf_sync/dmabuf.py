@@ -92,7 +92,8 @@ class DmaBuf(Handle):
         with open(f"/proc/self/fdinfo/{self.fileno()}", encoding="utf-8", errors="replace") as file:
             for line in file:
                 key, _, value = line.partition(":")
-                fields[key] = value.strip()
+                # The name comes last and may have lines of its own: they are no fields.
+                fields.setdefault(key, value.strip())
         return BufferInfo(
             inode=os.fstat(self.fileno()).st_ino,
             size=int(fields["size"]),
@@ -103,12 +104,14 @@ class DmaBuf(Handle):
 
     @property
     def name(self) -> str:
-        """Shown in fdinfo and debugfs. At most 31 bytes: EINVAL. Some kernels refuse with EBUSY
-        while a device is attached."""
+        """Shown in fdinfo and debugfs. At most 31 bytes: EINVAL; without NUL: ValueError. Some
+        kernels refuse with EBUSY while a device is attached."""
         return self.info().name
 
     @name.setter
     def name(self, name: str) -> None:
+        if "\0" in name:
+            raise ValueError(f"a name has no NUL: {name!r}")
         encoded = ffi.new("char[]", name.encode())
         ioctl(self, lib.DMA_BUF_SET_NAME_B, encoded, f"name fd {self._fd} {name!r}")
 

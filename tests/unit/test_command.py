@@ -231,3 +231,28 @@ def test_completion(
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False
     )
     assert (run.stdout, run.stderr) == (f"{wanted}\n", "")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["lock", "--pid", "2147483648", "--fd", "1", "--", "true"],
+        ["lock", "--pid", "1", "--fd", "2147483648", "--", "true"],
+        ["top", "--interval", "inf", "--once"],
+        ["timeline", "--from", "nan"],
+        ["stress", "--seconds", "nan"],
+    ],
+)
+def test_numbers_that_are_none(words: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "dmabuf_sync", *words], capture_output=True, text=True
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Invalid value" in done.stderr
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-"])
+def test_closed_streams(closed: str) -> None:
+    command = f"{sys.executable} -m dmabuf_sync --help {closed}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

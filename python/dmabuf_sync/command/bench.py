@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import click
 
+from .numbers import FiniteRange
 from .output import console, emit, json_option, progress, table
 
 
@@ -19,7 +20,7 @@ from .output import console, emit, json_option, progress, table
 )
 @click.option(
     "--scale",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     default=1.0,
     show_default=True,
     metavar="FACTOR",

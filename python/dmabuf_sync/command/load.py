@@ -18,6 +18,7 @@ from ..modules import (
     set_parameter,
 )
 from .failure import Failure, Status
+from .numbers import FiniteRange
 from .output import emit, json_option, progress
 
 FRAMEWORK = MODULES[0]
@@ -66,7 +67,7 @@ def folder_option(function: click.decorators.FC) -> click.decorators.FC:
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     default=10.0,
     show_default=True,
     metavar="SECONDS",

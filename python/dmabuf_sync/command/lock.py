@@ -16,6 +16,7 @@ import click
 from .. import Access, Control, DmaBuf, LockRevoked
 from .._system import pidfd_getfd
 from .failure import Failure, Status, say
+from .numbers import MOST, FiniteRange
 from .processes import DMA_BUF, comm, complete_pid, open_files
 from .tables import process
 
@@ -26,7 +27,7 @@ PTRACE_SCOPE = "/proc/sys/kernel/yama/ptrace_scope"
 @click.command("lock", context_settings={"allow_interspersed_args": False})
 @click.option(
     "--pid",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, MOST),
     required=True,
     metavar="PID",
     shell_complete=complete_pid,
@@ -34,7 +35,7 @@ PTRACE_SCOPE = "/proc/sys/kernel/yama/ptrace_scope"
 )
 @click.option(
     "--fd",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, MOST),
     required=True,
     metavar="FD",
     help="Its file descriptor of the dma-buf.",
@@ -42,7 +43,7 @@ PTRACE_SCOPE = "/proc/sys/kernel/yama/ptrace_scope"
 @click.option("--write/--read", default=True, help="Keep everybody out (default), or writers only.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     metavar="SECONDS",
     help="Wait no longer than this for the lock.",
 )
@@ -59,7 +60,7 @@ PTRACE_SCOPE = "/proc/sys/kernel/yama/ptrace_scope"
 )
 @click.option(
     "--hold",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     metavar="SECONDS",
     help="How long the lock is safe from others who want it.  [default: the module's]",
 )

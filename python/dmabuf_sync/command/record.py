@@ -15,6 +15,7 @@ import click
 from ..trace.capture import INTERVAL, Capture
 from ..trace.tracefs import BUFFER_KB
 from .failure import Failure, Status, say
+from .numbers import FiniteRange
 from .output import emit, json_option, progress
 
 DEFAULT = "recording.dsync"
@@ -32,7 +33,7 @@ _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 )
 @click.option(
     "--duration",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     metavar="SECONDS",
     help="Stop recording after that time. A command goes on to its end.",
 )

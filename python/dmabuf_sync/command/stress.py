@@ -8,13 +8,14 @@ import random
 import click
 
 from .failure import Failure, Status, say
+from .numbers import FiniteRange
 from .output import console, emit, json_option, progress, table
 
 
 @click.command("stress")
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     default=10.0,
     show_default=True,
     metavar="SECONDS",

@@ -9,6 +9,7 @@ import click
 
 from ..trace import History, Recording, history_of, load
 from .failure import Failure, Status, say
+from .numbers import FiniteRange
 from .output import progress
 
 PERFETTO = (".pftrace", ".perfetto-trace")
@@ -28,13 +29,13 @@ _LIBRARIES = {"google": "protobuf", "PIL": "pillow"}
 @click.option(
     "--from",
     "start",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     metavar="SECONDS",
     help="Begin a picture so long after the recording's begin.",
 )
 @click.option(
     "--length",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     metavar="SECONDS",
     help="How much of the recording a picture shows.",
 )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import uses
+from .numbers import FiniteRange
 from .output import Cut, console, emit, json_option, show, table
 from .rates import Rates, Sample, Waits
 from .status import say_source
@@ -57,7 +58,7 @@ class Screen:
 @click.option(
     "-d",
     "--interval",
-    type=click.FloatRange(min=0.05),
+    type=FiniteRange(min=0.05),
     default=1.0,
     show_default=True,
     metavar="SECONDS",

@@ -11,6 +11,7 @@ import click
 from ..modules import MODULES, NODES, KernelModules, ModuleInUse
 from .failure import Failure
 from .load import complete_module
+from .numbers import FiniteRange
 from .output import emit, json_option, progress
 from .processes import DMA_BUF, OpenFile, comm, open_files, pids
 
@@ -23,7 +24,7 @@ _PATIENCE = 0.05
 @click.argument("modules", nargs=-1, metavar="[MODULE]...", shell_complete=complete_module)
 @click.option(
     "--wait",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     default=0.0,
     metavar="SECONDS",
     help="How long to wait until nobody uses a module.  [default: not at all]",

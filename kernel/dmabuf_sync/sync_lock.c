@@ -109,7 +109,8 @@ again:
 		err = -EINPROGRESS;
 	} else {
 		/* Now, with all locked: a moment later it may be open. */
-		closed = closed_queue(request);
+		if (mode == DSYNC_LOCK_NONBLOCK)
+			closed = closed_queue(request);
 		err = -EAGAIN;
 	}
 	dsync_txn_end(&txn);

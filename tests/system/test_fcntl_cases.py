@@ -116,7 +116,14 @@ CASES = {
 @pytest.mark.parametrize(
     ("name", "whence"),
     [(name, os.SEEK_SET) for name in CASES]
-    + [(name, os.SEEK_CUR) for name in ("to the end", "negative length", "overflow")],
+    + [
+        pytest.param(
+            name,
+            os.SEEK_CUR,
+            marks=() if name in ("to the end", "negative length", "overflow") else pytest.mark.slow,
+        )
+        for name in CASES
+    ],
 )
 def test_case(buf: int, plain: int, actors: Actors, name: str, whence: int) -> None:
     pair = actors(2)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pytest
 
 from dmabuf_sync.trace import Violation, parse, replay
-from dmabuf_sync.trace.replay import main
+from dmabuf_sync.trace.replay import UNLOCKING, main
 
 END = (1 << 63) - 1
 
@@ -22,14 +22,14 @@ class Log:
     """
 
     KINDS: ClassVar = {"P": "posix", "D": "ofd", "S": "sync", "J": "job"}
-    TASK = "          python3-301     [001] .....  "
+    task = "          python3-301     [001] .....  "
 
     def __init__(self) -> None:
         self.lines = ["# tracer: nop\n", "#\n"]
         self._types: dict[str, tuple[str, int, int]] = {}
 
     def _line(self, name: str, text: str) -> None:
-        self.lines.append(f"{self.TASK}{len(self.lines)}: dmabuf_sync_{name}: {text}\n")
+        self.lines.append(f"{self.task}{len(self.lines)}: dmabuf_sync_{name}: {text}\n")
 
     @staticmethod
     def _pointer(*parts: str) -> str:
@@ -365,6 +365,34 @@ def test_first_waiter_forgotten(log: Log) -> None:
     log.have("P1", "a")
     log.queue("P2", "a")
     log.end("P1", "a")
+    log.queue("P3", "a")
+    log.refused("nothing keeps back")
+
+
+def _another_unlocks_part(log: Log) -> None:
+    log.have("P1", "a")
+    log.queue("P2", "a")
+    log.task, ours = log.task.replace("301", "302"), log.task
+    log.unlock_part("P1", "a", 0, 99)
+    log.task = ours
+    log.end("P1", "a")
+
+
+def test_who_unlocks_may_end_ranges_for_a_while(log: Log) -> None:
+    _another_unlocks_part(log)
+    log.queue("P3", "a")
+    log.served("P2", "a")
+    log.end("P2", "a")
+    log.served("P3", "a")
+    log.end("P3", "a")
+    log.check()
+
+
+def test_who_unlocks_is_through_with_it_some_time(log: Log) -> None:
+    _another_unlocks_part(log)
+    for _ in range(UNLOCKING // 2):
+        log.request("P4", "b")
+        log.cancel("P4", "b")
     log.queue("P3", "a")
     log.refused("nothing keeps back")
 

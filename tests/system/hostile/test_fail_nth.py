@@ -9,7 +9,7 @@ import fcntl
 import mmap
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import injector
@@ -65,11 +65,6 @@ class Traces:
     files: set[str]
     buffers: int
     users: list[int]
-
-    def left_by(self, before: Traces) -> bool:
-        """Is nothing left? A dead fence, which keeps a module, may be dropped by who looks."""
-        users = [min(now, then) for now, then in zip(self.users, before.users, strict=True)]
-        return replace(before, users=users) == self
 
 
 def _buffers() -> int:
@@ -135,7 +130,7 @@ def exhaust(inject: injector.Injector, case: Case, fds: list[int]) -> int:
         # What a case does before every try brings back what it needs, and nothing else.
         case.before()
         try:
-            until(lambda: _traces(fds).left_by(old), "undoing")
+            until(lambda: _traces(fds) == old, "undoing")
         except AssertionError:
             assert _traces(fds) == old, f"left by allocation {nth}"
         if not failed:

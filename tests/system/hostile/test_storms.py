@@ -318,14 +318,14 @@ def test_suspend(buf: int, actors: Actors, set_parameter: SetParameter) -> None:
         actor.start(lock, buf, WRITE)
         until_waiting(actor, buf)
     with Blitter() as blitter, blitter.fill(buf, 1, wait=False) as job:
-        grants = counters()["requests"]
+        asked = counters()["requests"]
         how_far.write_text("freezer")
         try:
             state.write_text("freeze")
         finally:
             how_far.write_text("none")
         assert waiting(buf)[:3] == [actor.pid for actor in line]
-        assert counters()["requests"] == grants, "somebody had to ask again"
+        assert counters()["requests"] == asked, "somebody had to ask again"
         holder.call(unlock, buf)
         for actor in line:
             actor.result()

@@ -49,24 +49,6 @@ static void set_job_state(struct dmabuf_sync *sync, unsigned int state)
 	wake_up_all(&sync->wait);
 }
 
-/**
- * dsync_job_state - how far is it?
- * @sync: an object that was submitted
- *
- * Returns: DMABUF_SYNC_JOB_*; what belongs to that state can be read.
- */
-int dsync_job_state(struct dmabuf_sync *sync)
-{
-	/* Pairs with set_job_state(). */
-	return smp_load_acquire(&sync->job.state);
-}
-
-/* Or nobody knows how far it is, and there is nothing to wait for. */
-static bool was_submitted(const struct dmabuf_sync *sync)
-{
-	return READ_ONCE(sync->job.fence);
-}
-
 static DEFINE_USER_LIMIT(jobs);
 
 /* The job is off its queues: the object may be used again. */
@@ -250,87 +232,6 @@ void dsync_job_fini(struct dmabuf_sync *sync)
 	dma_fence_put(job->fence);
 }
 
-/**
- * dmabuf_sync_add_fence - let the next job also wait for a fence
- * @sync: idle object
- * @fence: any fence; a reference is taken. Its error does not matter.
- *
- * Returns: 0; -EBUSY; -ENOMEM.
- */
-int dmabuf_sync_add_fence(struct dmabuf_sync *sync, struct dma_fence *fence)
-{
-	struct dsync_job *job = &sync->job;
-	struct dma_fence **fences;
-	int err = -EBUSY;
-
-	mutex_lock(&sync->mutex);
-	if (sync->state != DSYNC_SYNC_IDLE)
-		goto unlock;
-	err = -ENOMEM;
-	fences = krealloc_array(job->in_fences, job->in_fence_count + 1, sizeof(*fences),
-				GFP_KERNEL_ACCOUNT);
-	if (!fences)
-		goto unlock;
-	fences[job->in_fence_count++] = dma_fence_get(fence);
-	job->in_fences = fences;
-	err = 0;
-unlock:
-	mutex_unlock(&sync->mutex);
-	return err;
-}
-EXPORT_SYMBOL_GPL(dmabuf_sync_add_fence);
-
-/**
- * dmabuf_sync_set_explicit - choose between implicit and explicit synchronisation
- * @sync: idle object
- * @explicit: its jobs do not wait for the fences that other drivers have left on
- *	the buffers, only for those of dmabuf_sync_add_fence() and for other jobs
- *
- * Such a job also waits for the CPU's locks and is a fence on its buffers.
- *
- * Returns: 0 or -EBUSY.
- */
-int dmabuf_sync_set_explicit(struct dmabuf_sync *sync, bool explicit)
-{
-	int err = -EBUSY;
-
-	mutex_lock(&sync->mutex);
-	if (sync->state == DSYNC_SYNC_IDLE) {
-		sync->job.explicit = explicit;
-		err = 0;
-	}
-	mutex_unlock(&sync->mutex);
-	return err;
-}
-EXPORT_SYMBOL_GPL(dmabuf_sync_set_explicit);
-
-/**
- * dmabuf_sync_set_device - say that a device has its own view of memory
- * @sync: idle object
- * @device: by which it is known; NULL, as it is at first, for devices that see
- *	memory as it is
- *
- * If its caches are not coherent or its DMA is bounced, a mapping is a copy that is
- * brought up to date by mapping and given back by unmapping. So jobs of different
- * devices wait in the queue until the one before is unmapped: their fences would
- * order the DMA, but not the copies. Jobs of one device share the copy.
- *
- * Returns: 0 or -EBUSY.
- */
-int dmabuf_sync_set_device(struct dmabuf_sync *sync, const struct device *device)
-{
-	int err = -EBUSY;
-
-	mutex_lock(&sync->mutex);
-	if (sync->state == DSYNC_SYNC_IDLE) {
-		sync->request.device = device;
-		err = 0;
-	}
-	mutex_unlock(&sync->mutex);
-	return err;
-}
-EXPORT_SYMBOL_GPL(dmabuf_sync_set_device);
-
 static bool all_dma(struct dmabuf_sync *sync)
 {
 	struct dsync_access *access;
@@ -408,10 +309,12 @@ uncharge:
 int dmabuf_sync_submit(struct dmabuf_sync *sync, dmabuf_sync_granted_t granted)
 {
 	int err = begin_job(sync, granted);
+	LIST_HEAD(candidates);
 
 	if (err)
 		return err;
-	err = dsync_sync_acquire(sync, DSYNC_LOCK_WAIT);
+	err = dsync_sync_acquire(sync, DSYNC_LOCK_WAIT, &candidates);
+	dsync_grant_candidates(&candidates);
 	if (err == -EINPROGRESS)
 		return 0;
 	if (!err) {
@@ -439,7 +342,8 @@ void dmabuf_sync_done(struct dmabuf_sync *sync, int err)
 {
 	struct dsync_job *job = &sync->job;
 
-	if (WARN_ON_ONCE(!was_submitted(sync) || !test_bit(DSYNC_JOB_STARTED, &job->flags)))
+	if (WARN_ON_ONCE(!dsync_job_was_submitted(sync) ||
+			 !test_bit(DSYNC_JOB_STARTED, &job->flags)))
 		return;
 	if (test_and_set_bit(DSYNC_JOB_ENDED, &job->flags))
 		return;
@@ -487,76 +391,3 @@ int dmabuf_sync_cancel(struct dmabuf_sync *sync)
 	return 0;
 }
 EXPORT_SYMBOL_GPL(dmabuf_sync_cancel);
-
-static int granted_status(struct dmabuf_sync *sync)
-{
-	return sync->job.times[DMABUF_SYNC_JOB_GRANTED] ? 0 : sync->job.status;
-}
-
-/**
- * dmabuf_sync_wait_granted - sleep until a job is granted
- * @sync: submitted job
- *
- * Returns: 0; -ERESTARTSYS; why it could not be granted; -EINVAL it was never
- * submitted, which is a bug of the caller.
- */
-int dmabuf_sync_wait_granted(struct dmabuf_sync *sync)
-{
-	int err;
-
-	if (WARN_ON_ONCE(!was_submitted(sync)))
-		return -EINVAL;
-	err = wait_event_interruptible(sync->wait,
-				       dsync_job_state(sync) != DMABUF_SYNC_JOB_QUEUED);
-	return err ?: granted_status(sync);
-}
-EXPORT_SYMBOL_GPL(dmabuf_sync_wait_granted);
-
-/**
- * dmabuf_sync_wait_granted_killable - as dmabuf_sync_wait_granted()
- * @sync: submitted job
- *
- * For who was told by dmabuf_sync_cancel() that the job is past taking back: its
- * fence is being published, which no CPU hold can delay.
- *
- * Returns: 0; -ERESTARTSYS when killed; why it could not be granted.
- */
-int dmabuf_sync_wait_granted_killable(struct dmabuf_sync *sync)
-{
-	int err = wait_event_killable(sync->wait,
-				      dsync_job_state(sync) != DMABUF_SYNC_JOB_QUEUED);
-
-	return err ?: granted_status(sync);
-}
-EXPORT_SYMBOL_GPL(dmabuf_sync_wait_granted_killable);
-
-/**
- * dmabuf_sync_wait_done - sleep until a job has ended and its buffers are free
- * @sync: submitted job
- */
-void dmabuf_sync_wait_done(struct dmabuf_sync *sync)
-{
-	if (WARN_ON_ONCE(!was_submitted(sync)))
-		return;
-	wait_event(sync->wait, dsync_job_state(sync) == DMABUF_SYNC_JOB_DONE);
-}
-EXPORT_SYMBOL_GPL(dmabuf_sync_wait_done);
-
-/**
- * dmabuf_sync_fence - the fence of a job
- * @sync: submitted job
- *
- * Returns: a reference; ERR_PTR(-EAGAIN) before it is granted; why it could
- * not be granted; ERR_PTR(-EINVAL) when it was never submitted.
- */
-struct dma_fence *dmabuf_sync_fence(struct dmabuf_sync *sync)
-{
-	if (!was_submitted(sync))
-		return ERR_PTR(-EINVAL);
-	if (dsync_job_state(sync) == DMABUF_SYNC_JOB_QUEUED)
-		return ERR_PTR(-EAGAIN);
-	if (!sync->job.times[DMABUF_SYNC_JOB_GRANTED])
-		return ERR_PTR(sync->job.status);
-	return dma_fence_get(sync->job.fence);
-}
-EXPORT_SYMBOL_GPL(dmabuf_sync_fence);

@@ -109,7 +109,7 @@ struct dmabuf_sync *dmabuf_sync_init(const char *name, const struct dmabuf_sync_
 	sync->request.get = request_get;
 	sync->request.put = request_put;
 	sync->request.lock_queues = &sync->mutex;
-	dsync_sync_init_works(sync);
+	dsync_async_init(sync);
 	dsync_job_init(sync);
 	return sync;
 }

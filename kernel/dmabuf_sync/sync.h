@@ -128,12 +128,20 @@ void dsync_sync_detach_queues_locked(struct dmabuf_sync *sync, enum dmabuf_sync_
 void dsync_sync_detach_queues(struct dmabuf_sync *sync, enum dmabuf_sync_state state);
 
 /* sync_lock.c */
-void dsync_sync_init_works(struct dmabuf_sync *sync);
-int dsync_sync_acquire(struct dmabuf_sync *sync, enum dsync_lock_mode mode);
+int dsync_sync_acquire(struct dmabuf_sync *sync, enum dsync_lock_mode mode,
+		       struct list_head *candidates);
+int dsync_sync_begin_cpu(struct dmabuf_sync *sync);
+void dsync_sync_complete(struct dmabuf_sync *sync);
 int dsync_sync_lock(struct dmabuf_sync *sync, enum dsync_lock_mode mode, ktime_t until,
 		    unsigned int hold_timeout_ms);
 int dsync_sync_unlock(struct dmabuf_sync *sync);
 unsigned int dsync_sync_revoked(struct dmabuf_sync *sync);
+
+/* sync_async.c */
+void dsync_async_init(struct dmabuf_sync *sync);
+int dsync_async_begin(struct dmabuf_sync *sync, struct list_head *candidates);
+void dsync_async_done(struct dmabuf_sync *sync);
+void dsync_async_cancel(struct dmabuf_sync *sync);
 
 /* sync_file.c */
 struct file *dsync_sync_file_create(const char *name, unsigned int flags);
@@ -142,7 +150,10 @@ struct file *dsync_sync_file_create(const char *name, unsigned int flags);
 void dsync_job_init(struct dmabuf_sync *sync);
 void dsync_job_fini(struct dmabuf_sync *sync);
 void dsync_job_granted(struct dsync_request *request);
+
+/* job_wait.c */
 int dsync_job_state(struct dmabuf_sync *sync);
+bool dsync_job_was_submitted(const struct dmabuf_sync *sync);
 
 /* job_fence.c */
 struct dma_fence *dsync_fence_create(const char *name);

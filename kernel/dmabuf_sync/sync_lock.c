@@ -14,9 +14,8 @@
  * All buffers are asked for at once: with all their queues locked, either all
  * are granted or all wait, and nothing is held meanwhile. Once granted, the
  * foreign fences are waited for and CPU access begins, buffer by buffer; if
- * that fails everything is given back. A thread does this itself; for an
- * asynchronous lock the same steps are done by two work items, with a gate
- * between them instead of sleeping on the fences.
+ * that fails everything is given back. A thread does this itself, work items do
+ * it for an asynchronous lock, see sync_async.c.
  *
  * The mutex of the object is held to change its state, never while waiting.
  */
@@ -82,9 +81,17 @@ static struct dsync_queue *closed_queue(struct dsync_request *request)
 	return found;
 }
 
-/* As dsync_sync_acquire(), but the caller has to grant the candidates. */
-static int acquire(struct dmabuf_sync *sync, enum dsync_lock_mode mode,
-		   struct list_head *candidates)
+/**
+ * dsync_sync_acquire - be granted all buffers, or begin to wait for them
+ * @sync: object with queues attached
+ * @mode: with DSYNC_LOCK_NONBLOCK it does not begin to wait
+ * @candidates: who may have come to be served by it, for dsync_grant_candidates(),
+ *	which takes the mutexes of other objects
+ *
+ * Returns: 0 granted; -EAGAIN not granted; -EINPROGRESS waiting; -ENOMEM.
+ */
+int dsync_sync_acquire(struct dmabuf_sync *sync, enum dsync_lock_mode mode,
+		       struct list_head *candidates)
 {
 	struct dsync_request *request = &sync->request;
 	struct dsync_queue *closed = NULL;
@@ -135,23 +142,10 @@ cancel:
 }
 
 /**
- * dsync_sync_acquire - be granted all buffers, or begin to wait for them
- * @sync: object with queues attached
- * @mode: with DSYNC_LOCK_NONBLOCK it does not begin to wait
- *
- * Returns: 0 granted; -EAGAIN not granted; -EINPROGRESS waiting; -ENOMEM.
+ * dsync_sync_complete - the lock is complete: its deadlines run
+ * @sync: granted object, with nothing left to wait for
  */
-int dsync_sync_acquire(struct dmabuf_sync *sync, enum dsync_lock_mode mode)
-{
-	LIST_HEAD(candidates);
-	int err = acquire(sync, mode, &candidates);
-
-	dsync_grant_candidates(&candidates);
-	return err;
-}
-
-/* The accesses are granted and nothing is left to wait for: the deadlines run. */
-static void complete_grant(struct dmabuf_sync *sync)
+void dsync_sync_complete(struct dmabuf_sync *sync)
 {
 	struct dsync_access *access;
 
@@ -184,7 +178,13 @@ static int wait_for_fences(struct dmabuf_sync *sync, enum dsync_lock_mode mode, 
 	return 0;
 }
 
-static int begin_cpu_access(struct dmabuf_sync *sync)
+/**
+ * dsync_sync_begin_cpu - begin CPU access to all buffers
+ * @sync: granted object, whose fences have signalled
+ *
+ * Returns: 0, or what an exporter says; what was begun ends when it is released.
+ */
+int dsync_sync_begin_cpu(struct dmabuf_sync *sync)
 {
 	struct dsync_access *access;
 	int err;
@@ -211,129 +211,6 @@ static void set_state(struct dmabuf_sync *sync, enum dmabuf_sync_state state)
 	mutex_unlock(&sync->mutex);
 }
 
-/* The asynchronous lock has come to an end; it may be being taken back. */
-static void async_over(struct dmabuf_sync *sync, int err)
-{
-	if (err && sync->request.state == DSYNC_GRANTED)
-		dsync_release_request(&sync->request);
-	mutex_lock(&sync->mutex);
-	if (sync->state == DSYNC_SYNC_ASYNC) {
-		sync->error = err;
-		sync->state = err ? DSYNC_SYNC_FAILED : DSYNC_SYNC_LOCKED;
-	}
-	mutex_unlock(&sync->mutex);
-	wake_up_all(&sync->wait);
-}
-
-static void ready_work(struct work_struct *work)
-{
-	struct dmabuf_sync *sync = container_of(work, struct dmabuf_sync, ready_work);
-	int err = begin_cpu_access(sync);
-
-	if (!err)
-		complete_grant(sync);
-	async_over(sync, err);
-}
-
-/* A gate for the fences of all buffers, as of now. */
-static struct dsync_gate *collect_fences(struct dmabuf_sync *sync)
-{
-	struct dma_fence **all = NULL, **fences, **grown;
-	struct dsync_gate *gate = NULL;
-	unsigned int count, total = 0, i;
-	struct dsync_access *access;
-
-	for_each_access(access, &sync->request) {
-		if (dma_resv_get_fences(access->resv,
-					dma_resv_usage_rw(access->type & DMABUF_SYNC_WRITE),
-					&count, &fences))
-			goto put_fences;
-		if (!count)
-			continue;
-		grown = krealloc(all, array_size(total + count, sizeof(*all)), GFP_KERNEL);
-		if (!grown) {
-			while (count--)
-				dma_fence_put(fences[count]);
-			kfree(fences);
-			goto put_fences;
-		}
-		all = grown;
-		for (i = 0; i < count; i++) {
-			if (dsync_fence_elsewhere(fences[i], access))
-				dma_fence_put(fences[i]);
-			else
-				all[total++] = fences[i];
-		}
-		kfree(fences);
-	}
-	gate = dsync_gate_alloc(total);
-	if (!gate)
-		goto put_fences;
-	for (i = 0; i < total; i++)
-		gate->slots[i].fence = all[i];
-	kfree(all);
-	return gate;
-
-put_fences:
-	for (i = 0; i < total; i++)
-		dma_fence_put(all[i]);
-	kfree(all);
-	return NULL;
-}
-
-static void granted_work(struct work_struct *work)
-{
-	struct dmabuf_sync *sync = container_of(work, struct dmabuf_sync, granted_work);
-
-	sync->gate = collect_fences(sync);
-	if (!sync->gate)
-		async_over(sync, -ENOMEM);
-	else
-		dsync_gate_arm(sync->gate, dsync_wq, &sync->ready_work);
-}
-
-/* Called with queues locked. */
-static void async_granted(struct dsync_request *request)
-{
-	struct dmabuf_sync *sync = container_of(request, struct dmabuf_sync, request);
-
-	queue_work(dsync_wq, &sync->granted_work);
-}
-
-/* The work items are through with the gate, and with the object. */
-static void async_done(struct dmabuf_sync *sync)
-{
-	if (sync->request.granted != async_granted)
-		return;
-	flush_work(&sync->granted_work);
-	flush_work(&sync->ready_work);
-	dsync_gate_free(sync->gate);
-	sync->gate = NULL;
-}
-
-/*
- * Take an asynchronous lock back, however far it is. The state is
- * DSYNC_SYNC_UNLOCKING, so nobody else does; the object is idle on return.
- */
-static void async_cancel(struct dmabuf_sync *sync)
-{
-	dsync_request_cancel(&sync->request);
-	if (cancel_work_sync(&sync->granted_work) || !sync->gate || dsync_gate_cancel(sync->gate)) {
-		dsync_gate_free(sync->gate);
-		sync->gate = NULL;
-	}
-	async_done(sync);
-	if (sync->request.state == DSYNC_GRANTED)
-		dsync_release_request(&sync->request);
-	dsync_sync_detach_queues(sync, DSYNC_SYNC_IDLE);
-}
-
-void dsync_sync_init_works(struct dmabuf_sync *sync)
-{
-	INIT_WORK(&sync->granted_work, granted_work);
-	INIT_WORK(&sync->ready_work, ready_work);
-}
-
 /**
  * dsync_sync_revoked - how many holds were taken away since it was locked
  * @sync: object, its mutex held
@@ -349,18 +226,6 @@ unsigned int dsync_sync_revoked(struct dmabuf_sync *sync)
 		if (READ_ONCE(access->flags) & DSYNC_REVOKED)
 			count++;
 	return count;
-}
-
-/* With the mutex: nobody takes the lock back before it has begun. */
-static int begin_async(struct dmabuf_sync *sync, struct list_head *candidates)
-{
-	int err = acquire(sync, DSYNC_LOCK_ASYNC, candidates);
-
-	if (!err)
-		queue_work(dsync_wq, &sync->granted_work);
-	else if (err != -EINPROGRESS)
-		dsync_sync_detach_queues_locked(sync, DSYNC_SYNC_IDLE);
-	return err == -EINPROGRESS ? 0 : err;
 }
 
 /**
@@ -397,14 +262,15 @@ int dsync_sync_lock(struct dmabuf_sync *sync, enum dsync_lock_mode mode, ktime_t
 	sync->hold_time = dsync_hold_time(hold_timeout_ms);
 	sync->error = 0;
 	sync->state = mode == DSYNC_LOCK_ASYNC ? DSYNC_SYNC_ASYNC : DSYNC_SYNC_LOCKING;
-	sync->request.granted = mode == DSYNC_LOCK_ASYNC ? async_granted : NULL;
 	if (mode == DSYNC_LOCK_ASYNC) {
-		err = begin_async(sync, &candidates);
+		err = dsync_async_begin(sync, &candidates);
 		goto unlock;
 	}
+	sync->request.granted = NULL;
 	mutex_unlock(&sync->mutex);
 
-	err = dsync_sync_acquire(sync, mode);
+	err = dsync_sync_acquire(sync, mode, &candidates);
+	dsync_grant_candidates(&candidates);
 	if (err == -EINPROGRESS)
 		err = dsync_request_wait(&sync->request, until);
 	if (err) {
@@ -414,18 +280,17 @@ int dsync_sync_lock(struct dmabuf_sync *sync, enum dsync_lock_mode mode, ktime_t
 
 	err = wait_for_fences(sync, mode, until);
 	if (!err)
-		err = begin_cpu_access(sync);
+		err = dsync_sync_begin_cpu(sync);
 	if (err) {
 		give_back(sync, DSYNC_SYNC_IDLE);
 		return err;
 	}
-	complete_grant(sync);
+	dsync_sync_complete(sync);
 	set_state(sync, DSYNC_SYNC_LOCKED);
 	return 0;
 
 unlock:
 	mutex_unlock(&sync->mutex);
-	/* It takes the mutexes of other objects. */
 	dsync_grant_candidates(&candidates);
 	return err;
 }
@@ -461,17 +326,17 @@ int dsync_sync_unlock(struct dmabuf_sync *sync)
 
 	switch (was) {
 	case DSYNC_SYNC_ASYNC:
-		async_cancel(sync);
+		dsync_async_cancel(sync);
 		break;
 	case DSYNC_SYNC_LOCKED:
-		async_done(sync);
+		dsync_async_done(sync);
 		dsync_release_request(&sync->request);
 		if (dsync_sync_revoked(sync))
 			err = -ETIMEDOUT;
 		dsync_sync_detach_queues(sync, DSYNC_SYNC_IDLE);
 		break;
 	case DSYNC_SYNC_FAILED:
-		async_done(sync);
+		dsync_async_done(sync);
 		err = sync->error;
 		dsync_sync_detach_queues(sync, DSYNC_SYNC_IDLE);
 		break;

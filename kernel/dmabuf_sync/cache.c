@@ -2,6 +2,8 @@
 /*
  * dmabuf-sync: cache maintenance around the time the CPU has a buffer.
  */
+#include <linux/file.h>
+
 #include "dsync.h"
 
 /**
@@ -13,9 +15,10 @@
  * is owed is kept in the accesses themselves: dsync_access.begun tells which
  * calls of end_cpu_access an access has to make when it leaves, and an access
  * that leaves hands its debt to another one that stays. There is one exception:
- * when the last who writes leaves and a device waits to read, the caches are
- * cleaned under the eyes of the CPU's readers. The device would have to wait
- * for them otherwise, although they do not conflict, and they perhaps for it.
+ * when nobody writes any more and a device wants to read, the caches are cleaned
+ * under the eyes of the CPU's readers, be it when the writer leaves or when the
+ * device comes. It would have to wait for the readers otherwise, although they
+ * do not conflict, and they perhaps for it.
  *
  * The exporter is called directly and without any lock: after the fences have
  * been waited for there is nothing left that dma_buf_begin_cpu_access() would
@@ -128,12 +131,17 @@ int dsync_cache_begin(struct dsync_access *access)
 	return err;
 }
 
+static bool device_reads(const struct dsync_access *access)
+{
+	return (access->type & DMABUF_SYNC_DMA) && !(access->type & DMABUF_SYNC_WRITE);
+}
+
 static bool device_waits_to_read(const struct dsync_queue *queue)
 {
 	const struct dsync_access *waiting;
 
 	list_for_each_entry(waiting, &queue->waiting, node)
-		if ((waiting->type & DMABUF_SYNC_DMA) && !(waiting->type & DMABUF_SYNC_WRITE))
+		if (device_reads(waiting))
 			return true;
 	return false;
 }
@@ -152,14 +160,11 @@ static struct dsync_access *find_heir(const struct dsync_access *access)
 	return heir;
 }
 
-/**
- * dsync_cache_hand_over - leave what is owed to somebody who stays
- * @access: leaving access that owes end_cpu_access, its queue locked
- * @shared: (out) false is returned, but other CPU accesses stay
- *
- * Returns: true if another CPU access of the same dma-buf has taken it over.
+/*
+ * Leave what is owed to somebody who stays. Returns false if there is nobody, or,
+ * with @shared, if it has to be paid all the same.
  */
-bool dsync_cache_hand_over(struct dsync_access *access, bool *shared)
+static bool hand_over(struct dsync_access *access, bool *shared)
 {
 	struct dsync_access *heir = find_heir(access);
 
@@ -174,12 +179,8 @@ bool dsync_cache_hand_over(struct dsync_access *access, bool *shared)
 	return true;
 }
 
-/**
- * dsync_cache_end - pay what is owed
- * @access: leaving access, DSYNC_ENDING; nothing is locked
- * @shared: others go on reading; @access owes for them afterwards
- */
-void dsync_cache_end(struct dsync_access *access, bool shared)
+/* Nothing is locked. If it is @shared others go on reading; @access owes for them afterwards. */
+static void end(struct dsync_access *access, bool shared)
 {
 	const struct dma_buf_ops *ops = access->dmabuf->ops;
 
@@ -193,4 +194,111 @@ void dsync_cache_end(struct dsync_access *access, bool shared)
 	if (shared && (!ops->begin_cpu_access ||
 		       !ops->begin_cpu_access(access->dmabuf, DMA_FROM_DEVICE)))
 		access->begun = DSYNC_BEGUN_READ;
+}
+
+/**
+ * dsync_cache_pay - end what a leaving access owes, or hand it over
+ * @access: leaving; its queue is locked, and is unlocked for a while
+ *
+ * Nobody is granted anything on that queue meanwhile. The caller scans it.
+ */
+void dsync_cache_pay(struct dsync_access *access)
+{
+	struct dsync_queue *queue = access->queue;
+	bool shared;
+
+	while (access->begun && !hand_over(access, &shared)) {
+		access->flags |= DSYNC_ENDING;
+		dsync_queue_close(queue);
+		dsync_queue_unlock(queue);
+		end(access, shared);
+		dsync_queue_lock(queue);
+		dsync_queue_open(queue);
+	}
+}
+
+/*
+ * A reader that owes for what somebody has written, with nobody left who writes; and a
+ * reference to its file. One whose file is on its way out is about to pay by itself.
+ */
+static struct dsync_access *find_dirty_reader(const struct dsync_queue *queue, struct file **file)
+{
+	struct dsync_access *held, *heir;
+
+	list_for_each_entry(held, &queue->granted, node) {
+		if (!(held->begun & DSYNC_BEGUN_WRITE) || (held->type & DMABUF_SYNC_WRITE) ||
+		    (held->flags & (DSYNC_BEGINNING | DSYNC_LEAVING | DSYNC_ENDING)))
+			continue;
+		heir = find_heir(held);
+		if (heir && (heir->type & DMABUF_SYNC_WRITE))
+			continue;
+		*file = get_file_unless_dying(held->dmabuf->file);
+		if (*file)
+			return held;
+	}
+	return NULL;
+}
+
+/**
+ * dsync_cache_unsettled - would dsync_cache_settle() do anything for a device?
+ * @wanted: access of a locked queue
+ *
+ * Returns: true if it would.
+ */
+bool dsync_cache_unsettled(const struct dsync_access *wanted)
+{
+	struct file *file;
+
+	if (!(wanted->type & DMABUF_SYNC_DMA))
+		return false;
+	if (dsync_ranges_unsettled(wanted))
+		return true;
+	if (!device_reads(wanted) || !find_dirty_reader(wanted->queue, &file))
+		return false;
+	fput(file);
+	return true;
+}
+
+/**
+ * dsync_cache_settle - pay what need not be owed any more
+ * @access: access of a locked queue: what it covers has changed, or it is about to
+ *	wait there for DMA
+ * @wanted: @access in the latter case, else NULL
+ *
+ * The queue is unlocked in between, and has to be scanned afterwards.
+ *
+ * Returns: true if anything has changed.
+ */
+bool dsync_cache_settle(const struct dsync_access *access, const struct dsync_access *wanted)
+{
+	bool changed = dsync_ranges_settle(access, wanted);
+	struct dsync_queue *queue = access->queue;
+	struct dsync_access *dirty;
+	struct file *file;
+
+	if (!(wanted && device_reads(wanted)) && !device_waits_to_read(queue))
+		return changed;
+	while ((dirty = find_dirty_reader(queue, &file))) {
+		/* It may go meanwhile: somebody else leaves in its stead, and pays. */
+		struct dsync_access payer = *dirty;
+
+		payer.owner = &payer;
+		payer.request = NULL;
+		payer.flags = (dirty->flags & (DSYNC_FCNTL | DSYNC_KERNEL)) |
+			      DSYNC_LEAVING | DSYNC_ENDING;
+		get_pid(payer.pid);
+		dirty->begun = 0;
+		list_add_tail(&payer.node, &queue->granted);
+		dsync_queue_close(queue);
+		dsync_queue_unlock(queue);
+		end(&payer, true);
+		dsync_queue_lock(queue);
+		dsync_queue_open(queue);
+		dsync_cache_pay(&payer);
+		list_del(&payer.node);
+		put_pid(payer.pid);
+		fput(file);
+		changed = true;
+	}
+	return changed;
 }

@@ -76,17 +76,28 @@ void dsync_cycle_unhash(struct dsync_request *request)
 }
 
 /**
- * struct search - one breadth-first search
+ * struct root - somebody from whom to search
+ * @queue: where it waits; a reference
+ * @access: only to be compared with those that wait there: it may have been served, and be gone
+ * @passed: what it has overtaken, only compared
+ */
+struct root {
+	struct dsync_queue *queue;
+	const struct dsync_access *access, *passed;
+};
+
+/**
+ * struct search - breadth-first searches, one after the other
  * @txn: all queues seen
- * @start: the request that is about to wait
+ * @start: the request from which it is searched now
  * @todo: requests whose edges have not been followed
  * @epoch: marks what this search has seen
  * @end: the request from which an edge closes the cycle
  * @from: access of @end that this edge leads from
  * @to: access it leads to if it is an order edge, else NULL
  * @hold_edges_only: look for deadlocks only
- * @moves: order edges that were turned round already
- * @move_count: how many
+ * @roots: the request that is about to wait, then those that have overtaken others
+ * @root_count: how many
  */
 struct search {
 	struct dsync_txn txn;
@@ -97,10 +108,8 @@ struct search {
 	struct dsync_access *from;
 	struct dsync_access *to;
 	bool hold_edges_only;
-	struct {
-		const struct dsync_access *from, *to;
-	} moves[MAX_MOVES];
-	unsigned int move_count;
+	struct root roots[1 + MAX_MOVES];
+	unsigned int root_count;
 };
 
 static void visit(struct search *search, struct dsync_request *next,
@@ -239,16 +248,23 @@ static int follow(struct search *search, struct dsync_request *request)
 }
 
 /* Returns 1 with search->end set, 0 if there is no cycle, -EDEADLK to start again. */
-static int find_cycle(struct search *search)
+static int find_cycle(struct search *search, const struct root *root)
 {
+	struct dsync_access *access;
 	struct dsync_request *request;
 	int ret;
 
 	INIT_LIST_HEAD(&search->todo);
 	search->epoch = atomic64_inc_return(&last_epoch);
-	ret = dsync_txn_lock(&search->txn, search->start->accesses->queue);
-	if (ret || search->start->state != DSYNC_WAITING)
+	ret = dsync_txn_lock(&search->txn, root->queue);
+	if (ret)
 		return ret;
+	search->start = NULL;
+	list_for_each_entry(access, &root->queue->waiting, node)
+		if (access == root->access)
+			search->start = access->request;
+	if (!search->start)
+		return 0;
 
 	visit(search, search->start, NULL, NULL, NULL);
 	while (!list_empty(&search->todo)) {
@@ -272,8 +288,8 @@ static bool may_move(const struct search *search, const struct dsync_access *fro
 
 	if (!to || !is_posix_request(from->request))
 		return false;
-	for (i = 0; i < search->move_count; i++)
-		if (search->moves[i].from == from && search->moves[i].to == to)
+	for (i = 1; i < search->root_count; i++)
+		if (search->roots[i].access == to && search->roots[i].passed == from)
 			return false;
 	return true;
 }
@@ -310,17 +326,32 @@ static bool overtake(struct search *search, struct list_head *candidates)
 		from = request->cycle.from;
 		to = request->cycle.to;
 	}
-	if (!from || search->move_count == MAX_MOVES)
+	if (!from || search->root_count == ARRAY_SIZE(search->roots))
 		return false;
 
 	/* From now on @to waits for @from: that edge is not to be turned back. */
-	search->moves[search->move_count].from = to;
-	search->moves[search->move_count++].to = from;
-	list_move_tail(&from->node, &to->node);
+	dsync_queue_ref(from->queue);
+	search->roots[search->root_count++] = (struct root){ from->queue, from, to };
+	dsync_order_overtake(from, to);
 	trace_dmabuf_sync_overtake(from, to);
 	dsync_count(OVERTAKE);
 	dsync_queue_scan(from->queue, candidates);
 	return true;
+}
+
+/* Returns as find_cycle(). A deadlock between others is for them to find. */
+static int find_cycle_of_order(struct search *search)
+{
+	unsigned int i;
+	int ret = 0;
+
+	search->hold_edges_only = false;
+	for (i = 0; i < search->root_count && !ret; i++) {
+		ret = find_cycle(search, &search->roots[i]);
+		if (i && ret > 0 && !has_order_edge(search))
+			ret = 0;
+	}
+	return ret;
 }
 
 /**
@@ -334,15 +365,19 @@ static bool overtake(struct search *search, struct list_head *candidates)
  */
 bool dsync_cycle_deadlocks(struct dsync_request *request)
 {
-	struct search search = { .start = request };
+	struct search search = {
+		.roots = { { request->accesses->queue, request->accesses } },
+		.root_count = 1,
+	};
 	LIST_HEAD(candidates);
 	bool deadlocks = false;
+	unsigned int i;
 	int ret;
 
 	dsync_txn_begin(&search.txn);
 	for (;;) {
 		search.hold_edges_only = true;
-		ret = find_cycle(&search);
+		ret = find_cycle(&search, &search.roots[0]);
 		if (ret == -EDEADLK)
 			continue;
 		if (ret) {
@@ -352,8 +387,7 @@ bool dsync_cycle_deadlocks(struct dsync_request *request)
 			dsync_request_dequeue(request, &candidates);
 			break;
 		}
-		search.hold_edges_only = false;
-		ret = find_cycle(&search);
+		ret = find_cycle_of_order(&search);
 		/* The last edge of a deadlock may have come between the two searches. */
 		if (ret == -EDEADLK || (ret && !has_order_edge(&search)))
 			continue;
@@ -361,6 +395,8 @@ bool dsync_cycle_deadlocks(struct dsync_request *request)
 			break;
 	}
 	dsync_txn_end(&search.txn);
+	for (i = 1; i < search.root_count; i++)
+		dsync_queue_put(search.roots[i].queue);
 	dsync_grant_candidates(&candidates);
 	return deadlocks;
 }

@@ -185,9 +185,9 @@ enum dsync_request_state {
  * @ready: how many of @accesses have DSYNC_READY
  * @granted: told instead of waking @wait; must not sleep
  * @wait: the caller sleeps here
- * @get: take a reference to what @accesses live in (only used if count > 1)
+ * @get: take a reference to what @accesses live in (sync objects only)
  * @put: give it back
- * @lock_queues: mutex that keeps the queue pointers in place (count > 1)
+ * @lock_queues: mutex that keeps the queue pointers in place (sync objects only)
  * @device: of a job, if it has a view of memory of its own; compared, never followed
  * @candidate_node: on the list of a granter
  * @candidate: somebody has it on such a list
@@ -288,7 +288,6 @@ bool dsync_dma_overlap(const struct dsync_access *access, const struct dma_buf *
 		       loff_t start, loff_t end);
 bool dsync_conflict(const struct dsync_access *a, const struct dsync_access *b);
 bool dsync_holds_back(const struct dsync_access *held, const struct dsync_access *access);
-struct list_head *dsync_enqueue_position(const struct dsync_access *access);
 bool dsync_blocked(const struct dsync_access *access, const struct list_head *position);
 const struct dsync_access *dsync_blocker(const struct dsync_access *access);
 bool dsync_only_closed(const struct dsync_access *access, const struct list_head *position);
@@ -300,6 +299,10 @@ void dsync_request_enqueue(struct dsync_request *request);
 void dsync_request_dequeue(struct dsync_request *request, struct list_head *candidates);
 void dsync_queue_scan(struct dsync_queue *queue, struct list_head *candidates);
 void dsync_grant_candidates(struct list_head *candidates);
+
+/* order.c */
+struct list_head *dsync_enqueue_position(const struct dsync_access *access);
+void dsync_order_overtake(struct dsync_access *from, struct dsync_access *to);
 
 /* release.c */
 bool dsync_uses_cache(const struct dsync_access *access);
@@ -320,6 +323,10 @@ bool dsync_cycle_deadlocks(struct dsync_request *request);
 /* fences.c */
 bool dsync_fences_signalled(const struct dsync_access *access);
 int dsync_fences_wait(const struct dsync_access *access, ktime_t until);
+
+/* job_wait.c */
+bool dsync_job_has_ended(const struct dsync_request *request);
+int dsync_job_wait_over(const struct dsync_request *request);
 
 /* job_fence.c */
 bool dsync_fence_elsewhere(struct dma_fence *fence, const struct dsync_access *access);
@@ -353,8 +360,9 @@ void dsync_gate_free(struct dsync_gate *gate);
 /* cache.c */
 bool dsync_cache_needs_begin(const struct dsync_access *access);
 int dsync_cache_begin(struct dsync_access *access);
-void dsync_cache_end(struct dsync_access *access, bool shared);
-bool dsync_cache_hand_over(struct dsync_access *access, bool *shared);
+bool dsync_cache_unsettled(const struct dsync_access *wanted);
+bool dsync_cache_settle(const struct dsync_access *access, const struct dsync_access *wanted);
+void dsync_cache_pay(struct dsync_access *access);
 
 /* exporter.c */
 const struct dmabuf_sync_exporter *dsync_exporter_find(const struct dma_buf *dmabuf);
@@ -368,6 +376,7 @@ bool dsync_ranges_need_begin(const struct dsync_access *access);
 int dsync_ranges_begin(struct dsync_access *access);
 bool dsync_ranges_ending(const struct dsync_access *access);
 bool dsync_ranges_keep_back(const struct dsync_access *access);
+bool dsync_ranges_unsettled(const struct dsync_access *wanted);
 bool dsync_ranges_settle(const struct dsync_access *access, const struct dsync_access *wanted);
 
 /* expire.c */

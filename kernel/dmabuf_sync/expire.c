@@ -107,6 +107,9 @@ bool dsync_expire(struct dsync_queue *queue, const struct dsync_access *wanted)
 
 	for (;;) {
 		dsync_queue_lock(queue);
+		/* From now on they have a deadline. */
+		if (wanted && wanted->dmabuf)
+			dsync_posix_adopt(queue, wanted->dmabuf);
 		held = find_due(queue, wanted, &file);
 		if (!held)
 			break;

@@ -155,14 +155,10 @@ static int wait_for_grant(struct dsync_access *access, ktime_t until)
 }
 
 /* Step 2. The access is pending and nothing is locked. */
-static int prepare_cpu(struct dsync_access *access, bool sleep, ktime_t until)
+static int prepare_cpu(struct dsync_access *access, bool signalled, ktime_t until)
 {
-	int err = 0;
+	int err = signalled ? 0 : dsync_fences_wait(access, until);
 
-	if (sleep)
-		err = dsync_fences_wait(access, until);
-	else if (!dsync_fences_signalled(access))
-		err = -EAGAIN;
 	if (!err)
 		err = dsync_cache_begin(access);
 	return err == -ENOMEM ? -ENOLCK : err;
@@ -175,6 +171,7 @@ static int acquire(struct dsync_access *access, struct file *file, struct file_l
 	bool sleep = file_lock_flags(fl) & FL_SLEEP;
 	struct dsync_queue *queue = access->queue;
 	const struct dsync_access asked = *access;
+	bool signalled = false;
 	LIST_HEAD(candidates);
 	int err;
 
@@ -200,22 +197,29 @@ again:
 		err = wait_for_grant(access, until);
 		if (err)
 			return err;
-	} else if (dsync_fences_signalled(access) &&
-		   !dsync_cache_needs_begin(access)) {
-		trace_dmabuf_sync_grant(access);
-		dsync_count(GRANT);
-		err = complete_grant(access, file, fl, hold_time, merged);
-		if (err)
-			trace_dmabuf_sync_cancel(access);
-		goto scan;
 	} else {
 		struct dsync_request request = { .accesses = access, .count = 1 };
 
+		signalled = dsync_fences_signalled(access);
+		if (!signalled && !sleep) {
+			/* Not granted first: nobody shall be refused for what fails anyway. */
+			trace_dmabuf_sync_cancel(access);
+			err = -EAGAIN;
+			goto unlock;
+		}
+		if (signalled && !dsync_cache_needs_begin(access)) {
+			trace_dmabuf_sync_grant(access);
+			dsync_count(GRANT);
+			err = complete_grant(access, file, fl, hold_time, merged);
+			if (err)
+				trace_dmabuf_sync_cancel(access);
+			goto scan;
+		}
 		dsync_request_grant(&request);
 		dsync_queue_unlock(queue);
 	}
 
-	err = prepare_cpu(access, sleep, until);
+	err = prepare_cpu(access, signalled, until);
 	dsync_queue_lock(queue);
 	/* What it held before may have been revoked while it slept. */
 	if (!err && take_revoked(find_hold(access), file, fl))
@@ -231,7 +235,7 @@ scan:
 	if (!err && *merged && asked.type == DMABUF_SYNC_READ)
 		dsync_released(&asked, asked.start, asked.end);
 	if (!list_empty(&queue->waiting)) {
-		dsync_ranges_settle(&asked, NULL);
+		dsync_cache_settle(&asked, NULL);
 		dsync_queue_scan(queue, &candidates);
 	}
 unlock:
@@ -352,7 +356,7 @@ static int unlock(struct file *file, struct file_lock *fl)
 		held->type = left;
 	dsync_released(&like, like.start, like.end);
 	trace_dmabuf_sync_unlock(&like);
-	dsync_ranges_settle(&like, NULL);
+	dsync_cache_settle(&like, NULL);
 	if (!list_empty(&queue->waiting))
 		dsync_queue_scan(queue, &candidates);
 unlock:

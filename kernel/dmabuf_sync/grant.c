@@ -10,9 +10,7 @@
  *
  * The waiting list of a queue is the order of service. An access can be
  * granted when no granted access of another owner conflicts with it, and no
- * conflicting access waits in front of it. Newcomers go to the end, with one
- * exception: an owner that holds part of the buffer goes in front of those who
- * wait for it to let go, since they cannot be served before it anyway.
+ * conflicting access waits in front of it; see order.c for who does.
  *
  * A grant is made by whoever made it possible, never by the one who waits: the
  * access is moved to the granted list under the lock that made it possible, so
@@ -137,38 +135,24 @@ bool dsync_holds_back(const struct dsync_access *held, const struct dsync_access
 	return holds_back_here(held, access);
 }
 
-/* Does anything that @owner holds keep @access back? */
-static bool owner_holds_back(const struct dsync_queue *queue, const void *owner,
-			     const struct dsync_access *access)
+/* Its fence has signalled, and its driver is giving the buffer back. */
+static bool ended_job(const struct dsync_access *held)
 {
-	const struct dsync_access *held;
-
-	list_for_each_entry(held, &queue->granted, node)
-		if (held->owner == owner && dsync_holds_back(held, access))
-			return true;
-	return false;
+	return (held->flags & DSYNC_JOB) && dsync_job_has_ended(held->request);
 }
 
-/**
- * dsync_enqueue_position - where a new access goes in the waiting list
- * @access: access of a locked queue
- *
- * Returns: the element in front of which it belongs, the list head for the end.
- */
-struct list_head *dsync_enqueue_position(const struct dsync_access *access)
-{
-	struct dsync_queue *queue = access->queue;
-	struct dsync_access *waiting;
-
-	list_for_each_entry(waiting, &queue->waiting, node)
-		if (owner_holds_back(queue, access->owner, waiting))
-			return &waiting->node;
-	return &queue->waiting;
-}
-
+/* What keeps it back ends by itself, soon. */
 static bool closed(const struct dsync_access *access)
 {
-	return access->queue->closed || dsync_ranges_ending(access);
+	const struct dsync_queue *queue = access->queue;
+	const struct dsync_access *held;
+
+	if (queue->closed || dsync_ranges_ending(access))
+		return true;
+	list_for_each_entry(held, &queue->granted, node)
+		if (ended_job(held) && holds_back_here(held, access))
+			return true;
+	return false;
 }
 
 static bool kept_back(const struct dsync_access *access, const struct list_head *position)
@@ -180,7 +164,7 @@ static bool kept_back(const struct dsync_access *access, const struct list_head 
 		return true;
 	list_for_each_entry(other, &queue->granted, node) {
 		/* The queue is closed for as long as that takes. */
-		if (other->flags & DSYNC_ENDING)
+		if ((other->flags & DSYNC_ENDING) || ended_job(other))
 			continue;
 		if (ranges_in_inode(other) && other->dmabuf == access->dmabuf &&
 		    !dirty_for(other, access))
@@ -249,16 +233,35 @@ bool dsync_only_closed(const struct dsync_access *access, const struct list_head
 }
 
 /**
- * dsync_wait_until_open - sleep until that is over
+ * dsync_wait_until_open - sleep until one thing is over that ends by itself
  * @queue: queue, not locked
+ *
+ * There may be another one: the caller looks again.
  *
  * Returns: false if the caller is being killed.
  */
 bool dsync_wait_until_open(struct dsync_queue *queue)
 {
-	return !wait_var_event_killable(&queue->range_calls,
-					!READ_ONCE(queue->closed) &&
-					!READ_ONCE(queue->range_calls));
+	struct dsync_request *job = NULL;
+	struct dsync_access *held;
+	int err;
+
+	dsync_queue_lock(queue);
+	list_for_each_entry(held, &queue->granted, node) {
+		if (ended_job(held)) {
+			job = held->request;
+			job->get(job);
+			break;
+		}
+	}
+	dsync_queue_unlock(queue);
+	if (!job)
+		return !wait_var_event_killable(&queue->range_calls,
+						!READ_ONCE(queue->closed) &&
+						!READ_ONCE(queue->range_calls));
+	err = dsync_job_wait_over(job);
+	job->put(job);
+	return !err;
 }
 
 /**

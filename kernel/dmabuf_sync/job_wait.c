@@ -29,6 +29,34 @@ bool dsync_job_was_submitted(const struct dmabuf_sync *sync)
 	return READ_ONCE(sync->job.fence);
 }
 
+/**
+ * dsync_job_has_ended - is its driver giving the buffers back?
+ * @request: of a job that was granted
+ *
+ * Returns: true once its fence is about to signal.
+ */
+bool dsync_job_has_ended(const struct dsync_request *request)
+{
+	const struct dmabuf_sync *sync = container_of(request, struct dmabuf_sync, request);
+
+	return test_bit(DSYNC_JOB_ENDED, &sync->job.flags);
+}
+
+/**
+ * dsync_job_wait_over - sleep until a job that has ended has given its buffers back
+ * @request: of the job, with a reference
+ *
+ * Returns: 0 or -ERESTARTSYS when killed.
+ */
+int dsync_job_wait_over(const struct dsync_request *request)
+{
+	struct dmabuf_sync *sync = container_of(request, struct dmabuf_sync, request);
+
+	/* It may be another job by now. */
+	return wait_event_killable(sync->wait, !dsync_job_has_ended(request) ||
+				   dsync_job_state(sync) == DMABUF_SYNC_JOB_DONE);
+}
+
 static int granted_status(struct dmabuf_sync *sync)
 {
 	return sync->job.times[DMABUF_SYNC_JOB_GRANTED] ? 0 : sync->job.status;

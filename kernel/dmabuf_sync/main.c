@@ -12,7 +12,7 @@
  * who asks		fcntl.c (fcntl), sync_file.c and device.c (ioctls),
  *			sync.c, sync_lock.c, sync_async.c, single.c (drivers),
  *			job.c, job_setup.c, job_wait.c (DMA)
- * who gets it		grant.c, wait.c, release.c, cycle.c, expire.c
+ * who gets it		order.c, grant.c, wait.c, release.c, cycle.c, expire.c
  * on what		queue.c (reservation objects), posix.c (records)
  * around it		fences.c, cache.c, ranges.c, job_fence.c, exporter.c
  * afterwards		revoked.c

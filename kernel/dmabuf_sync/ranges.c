@@ -303,28 +303,40 @@ static void end(struct dsync_queue *queue, struct dsync_range *range, bool still
 	call_over(queue);
 }
 
-static bool end_one(struct dsync_queue *queue, const struct dsync_access *around,
-		    const struct dsync_access *wanted)
+/* The first range of which a part, from @first to @last, need not be begun any more. */
+static struct dsync_range *find_unsettled(const struct dsync_access *around,
+					  const struct dsync_access *wanted,
+					  loff_t *first, loff_t *last, bool *still_read)
 {
+	struct dsync_queue *queue = around->queue;
 	struct dsync_range *range;
-	loff_t first, last;
 
 	list_for_each_entry(range, &queue->ranges, node) {
-		bool still_read = false;
-
 		if (range->state != DSYNC_RANGE_BEGUN || !overlaps(range, around))
 			continue;
-		if (!unheld(queue, range, false, &first, &last)) {
-			still_read = true;
-			if (!range->write || !wanted_for_dma(queue, range, wanted) ||
-			    !unheld(queue, range, true, &first, &last))
-				continue;
-		}
-		cut(range, first, last);
-		end(queue, range, still_read);
-		return true;
+		*still_read = false;
+		if (unheld(queue, range, false, first, last))
+			return range;
+		*still_read = true;
+		if (range->write && wanted_for_dma(queue, range, wanted) &&
+		    unheld(queue, range, true, first, last))
+			return range;
 	}
-	return false;
+	return NULL;
+}
+
+/**
+ * dsync_ranges_unsettled - would dsync_ranges_settle() do anything for a device?
+ * @wanted: access of a locked queue
+ *
+ * Returns: true if it would.
+ */
+bool dsync_ranges_unsettled(const struct dsync_access *wanted)
+{
+	loff_t first, last;
+	bool still_read;
+
+	return find_unsettled(wanted, wanted, &first, &last, &still_read);
 }
 
 /**
@@ -339,9 +351,14 @@ static bool end_one(struct dsync_queue *queue, const struct dsync_access *around
  */
 bool dsync_ranges_settle(const struct dsync_access *access, const struct dsync_access *wanted)
 {
-	bool changed = false;
+	struct dsync_range *range;
+	bool changed = false, still_read;
+	loff_t first, last;
 
-	while (end_one(access->queue, access, wanted))
+	while ((range = find_unsettled(access, wanted, &first, &last, &still_read))) {
+		cut(range, first, last);
+		end(access->queue, range, still_read);
 		changed = true;
+	}
 	return changed;
 }

@@ -45,16 +45,8 @@ void dsync_finish_release(struct dsync_access *access)
 {
 	struct dsync_queue *queue = access->queue;
 	LIST_HEAD(candidates);
-	bool shared;
 
-	while (access->begun && !dsync_cache_hand_over(access, &shared)) {
-		access->flags |= DSYNC_ENDING;
-		dsync_queue_close(queue);
-		dsync_queue_unlock(queue);
-		dsync_cache_end(access, shared);
-		dsync_queue_lock(queue);
-		dsync_queue_open(queue);
-	}
+	dsync_cache_pay(access);
 	dsync_ranges_settle(access, NULL);
 	list_del_init(&access->node);
 	if (access->flags & DSYNC_REVOKED && access->request)

@@ -31,7 +31,7 @@ static bool any_blocked(struct dsync_request *request)
 }
 
 /* Get ready to wait: a timer for every queue, and a deadline for old records. */
-static int prepare_to_wait_in_queues(struct dsync_request *request, struct list_head *candidates)
+static int prepare_to_wait_in_queues(struct dsync_request *request)
 {
 	struct dsync_access *access;
 	int err;
@@ -44,12 +44,26 @@ static int prepare_to_wait_in_queues(struct dsync_request *request, struct list_
 			continue;
 		dsync_queue_lock(access->queue);
 		dsync_posix_adopt(access->queue, access->dmabuf);
-		/* What readers have left for the next device to clean. */
-		if (dsync_ranges_settle(access, access))
-			dsync_queue_scan(access->queue, candidates);
 		dsync_queue_unlock(access->queue);
 	}
 	return 0;
+}
+
+/* What readers have left for the next device to clean. */
+static bool settle_caches(struct dsync_request *request, struct list_head *candidates)
+{
+	struct dsync_access *access;
+	bool any = false;
+
+	for_each_access(access, request) {
+		dsync_queue_lock(access->queue);
+		if (dsync_cache_settle(access, access)) {
+			dsync_queue_scan(access->queue, candidates);
+			any = true;
+		}
+		dsync_queue_unlock(access->queue);
+	}
+	return any;
 }
 
 static bool revoke_due(struct dsync_request *request)
@@ -63,8 +77,8 @@ static bool revoke_due(struct dsync_request *request)
 }
 
 /*
- * If nothing but caches being cleaned, or pages being taken away, keeps it back: a queue to
- * wait for. That is no reason to fail. All queues are locked.
+ * If nothing keeps it back but what ends by itself, as caches being cleaned: a queue to wait
+ * for. That is no reason to fail. All queues are locked.
  */
 static struct dsync_queue *closed_queue(struct dsync_request *request)
 {
@@ -81,6 +95,26 @@ static struct dsync_queue *closed_queue(struct dsync_request *request)
 	return found;
 }
 
+static bool unsettled(struct dsync_request *request)
+{
+	struct dsync_access *access;
+
+	for_each_access(access, request)
+		if (dsync_cache_unsettled(access))
+			return true;
+	return false;
+}
+
+static bool all_signalled(struct dsync_request *request)
+{
+	struct dsync_access *access;
+
+	for_each_access(access, request)
+		if (!dsync_fences_signalled(access))
+			return false;
+	return true;
+}
+
 /**
  * dsync_sync_acquire - be granted all buffers, or begin to wait for them
  * @sync: object with queues attached
@@ -93,10 +127,10 @@ static struct dsync_queue *closed_queue(struct dsync_request *request)
 int dsync_sync_acquire(struct dmabuf_sync *sync, enum dsync_lock_mode mode,
 		       struct list_head *candidates)
 {
+	bool try = mode == DSYNC_LOCK_NONBLOCK, prepared = false;
 	struct dsync_request *request = &sync->request;
-	struct dsync_queue *closed = NULL;
 	struct dsync_access *access;
-	bool prepared = false;
+	struct dsync_queue *closed;
 	struct dsync_txn txn;
 	int err;
 
@@ -107,31 +141,39 @@ int dsync_sync_acquire(struct dmabuf_sync *sync, enum dsync_lock_mode mode,
 again:
 	dsync_txn_begin(&txn);
 	dsync_txn_lock_request(&txn, request);
-	if (!any_blocked(request)) {
+	closed = NULL;
+	if (any_blocked(request)) {
+		err = -EAGAIN;
+		/* Who waits already is taken care of by those who leave something. */
+		if (prepared && !unsettled(request)) {
+			dsync_request_enqueue(request);
+			err = -EINPROGRESS;
+		}
+		/* Now, with all locked: a moment later it may be open. */
+		if (try)
+			closed = closed_queue(request);
+	} else if (try && !all_signalled(request)) {
+		/* Not granted first: nobody shall be refused for what fails anyway. */
+		err = -EAGAIN;
+	} else {
 		request->state = DSYNC_IDLE;
 		dsync_request_grant(request);
 		err = 0;
-	} else if (mode != DSYNC_LOCK_NONBLOCK && prepared) {
-		dsync_request_enqueue(request);
-		err = -EINPROGRESS;
-	} else {
-		/* Now, with all locked: a moment later it may be open. */
-		if (mode == DSYNC_LOCK_NONBLOCK)
-			closed = closed_queue(request);
-		err = -EAGAIN;
 	}
 	dsync_txn_end(&txn);
 	if (err != -EAGAIN)
 		return err;
 
-	if (mode == DSYNC_LOCK_NONBLOCK) {
-		if ((closed && dsync_wait_until_open(closed)) || revoke_due(request))
+	if (try) {
+		if ((closed && dsync_wait_until_open(closed)) ||
+		    settle_caches(request, candidates) || revoke_due(request))
 			goto again;
 		goto cancel;
 	}
-	err = prepare_to_wait_in_queues(request, candidates);
+	err = prepare_to_wait_in_queues(request);
 	if (err)
 		goto cancel;
+	settle_caches(request, candidates);
 	prepared = true;
 	goto again;
 
@@ -162,16 +204,13 @@ void dsync_sync_complete(struct dmabuf_sync *sync)
 	}
 }
 
-static int wait_for_fences(struct dmabuf_sync *sync, enum dsync_lock_mode mode, ktime_t until)
+static int wait_for_fences(struct dmabuf_sync *sync, ktime_t until)
 {
 	struct dsync_access *access;
 	int err;
 
 	for_each_access(access, &sync->request) {
-		if (mode == DSYNC_LOCK_NONBLOCK)
-			err = dsync_fences_signalled(access) ? 0 : -EAGAIN;
-		else
-			err = dsync_fences_wait(access, until);
+		err = dsync_fences_wait(access, until);
 		if (err)
 			return err;
 	}
@@ -278,7 +317,8 @@ int dsync_sync_lock(struct dmabuf_sync *sync, enum dsync_lock_mode mode, ktime_t
 		return err;
 	}
 
-	err = wait_for_fences(sync, mode, until);
+	/* For a try they had signalled when it was granted. */
+	err = mode == DSYNC_LOCK_NONBLOCK ? 0 : wait_for_fences(sync, until);
 	if (!err)
 		err = dsync_sync_begin_cpu(sync);
 	if (err) {

@@ -69,12 +69,13 @@ int dsync_request_wait(struct dsync_request *request, ktime_t until)
 
 	/*
 	 * Never too early: a caller that reads the clock can tell it from a revoked hold.
-	 * Freezable: else a suspended machine would be a signal, and our place in line gone.
+	 * Not freezable: who is frozen leaves the line, as for a signal. It could be granted
+	 * what it waits for otherwise, and nothing would bound that.
 	 */
 	do {
-		left = wait_event_freezable_timeout(request->wait,
-						    READ_ONCE(request->state) == DSYNC_GRANTED,
-						    dsync_timeout_until(until));
+		left = wait_event_interruptible_timeout(request->wait,
+							READ_ONCE(request->state) == DSYNC_GRANTED,
+							dsync_timeout_until(until));
 	} while (!left && dsync_timeout_until(until));
 	if (left < 0)
 		err = left;

@@ -204,6 +204,60 @@ def test_race_that_only_the_order_makes_a_cycle(
     assert counters()["overtakes"] > before["overtakes"]
 
 
+def test_undoing_one_cycle_makes_no_other(bufs: Buffers, actors: Actors) -> None:
+    """Who overtakes may come to wait for somebody who waits for it, as those passed do now."""
+    queue, b, c = bufs(3)
+    one, two, moved, other, bystander, in_the_way = actors(6)
+    one.call(lock, queue, WRITE, 0, 10)
+    other.call(lock, queue, WRITE, 20, 10)
+    in_the_way.call(lock, queue, WRITE, 35, 5)
+    bystander.call(lock, b, WRITE)
+    moved.call(lock, c, WRITE)
+    two.start(lock, queue, WRITE, 0, 20)
+    until_waiting(two, queue)
+    bystander.start(lock, queue, WRITE, 30, 10)
+    until_waiting(bystander, queue)
+    moved.start(lock, queue, WRITE, 10, 30)  # behind two and the bystander, and other holds a part
+    until_waiting(moved, queue)
+    other.start(lock, b, WRITE)
+    until_waiting(other, b)
+    before = counters()["overtakes"]
+    one.start(lock, c, WRITE)
+    until(lambda: counters()["overtakes"] > before, "overtaking")
+    in_the_way.call(unlock, queue)
+    bystander.result()
+    bystander.call(unlock, queue)
+    bystander.call(unlock, b)
+    other.result()
+    other.call(unlock, queue)
+    moved.result()
+
+
+def test_bystander_is_moved_out_of_a_new_cycle(bufs: Buffers, actors: Actors) -> None:
+    """It waits behind who is passed, and who passes waits for it: so it has to pass, too."""
+    queue, b, c = bufs(3)
+    one, two, moved, other, bystander = actors(5)
+    one.call(lock, queue, WRITE, 0, 10)
+    other.call(lock, queue, WRITE, 20, 10)
+    bystander.call(lock, b, WRITE)
+    moved.call(lock, c, WRITE)
+    two.start(lock, queue, WRITE, 0, 20)
+    until_waiting(two, queue)
+    bystander.start(lock, queue, WRITE, 15, 5)  # behind two
+    until_waiting(bystander, queue)
+    moved.start(lock, queue, WRITE, 10, 20)  # behind both, and other holds a part
+    until_waiting(moved, queue)
+    other.start(lock, b, WRITE)
+    until_waiting(other, b)
+    one.start(lock, c, WRITE)
+    bystander.result()
+    bystander.call(unlock, queue)
+    bystander.call(unlock, b)
+    other.result()
+    other.call(unlock, queue)
+    moved.result()
+
+
 def test_second_upgrade_with_a_set_in_line(buf: int, actors: Actors) -> None:
     one, two, third = actors(3)
     one.call(lock, buf, READ)

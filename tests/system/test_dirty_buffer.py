@@ -9,11 +9,12 @@ import pytest
 from actors import Actor, until
 from buffers import allocate, available
 from locks import READ, WRITE, lock, trylock, unlock
-from state import accesses
+from state import accesses, counters
 
 from dmabuf_sync import Blitter, DmaBuf
 
 Actors = Callable[[int], list[Actor]]
+SetParameter = Callable[[str, int], None]
 
 
 @pytest.fixture
@@ -31,21 +32,45 @@ def _who(fd: int, state: str) -> list[int | str]:
     return [access.pid if access.kind == "posix" else access.kind for access in found]
 
 
-def test_readers_do_not_keep_a_device_from_a_dirty_buffer(
-    source: int, buf: int, actors: Actors
+def _nobody_writes(
+    fd: int, writer: Actor, reader: Actor, how: str
 ) -> None:
+    """One has written; at the end only readers are left, the first of them `reader`."""
+    if how == "handed over":
+        reader.call(lock, fd, READ, 20, 10)
+        writer.call(unlock, fd)
+    elif how == "downgraded":
+        writer.call(lock, fd, READ)
+    else:
+        writer.call(lock, fd, READ, 0, 5)
+        writer.call(unlock, fd, 5)
+
+
+@pytest.mark.parametrize("how", ["handed over", "downgraded", "shrunk"])
+@pytest.mark.parametrize("first", ["device", "readers"])
+def test_readers_do_not_keep_a_device_from_a_dirty_buffer(
+    source: int, buf: int, actors: Actors, set_parameter: SetParameter, how: str, first: str
+) -> None:
+    set_parameter("hold_timeout_ms", 100)
     writer, reader, late = actors(3)
     writer.call(lock, source, WRITE, 0, 10)
-    reader.call(lock, source, READ, 20, 10)
-    writer.call(unlock, source)
-    until(lambda: _who(source, "held") == [reader.pid], "handing over to the reader")
+    revokes = counters()["revokes"]
+    if first == "readers":
+        _nobody_writes(source, writer, reader, how)
+    else:
+        set_parameter("hold_timeout_ms", 60_000)
+        writer.call(unlock, source)
+        writer.call(lock, source, WRITE, 0, 10)
     with Blitter() as blitter, blitter.copy(source, buf, 4096, wait=False) as job:
-        assert _who(source, "waiting") == ["job"]
-        late.call(trylock, source, READ, 40, 10)
-        reader.call(unlock, source)
-        # It has not left anything to the late one, which goes on reading.
+        if first == "device":
+            assert _who(source, "waiting") == ["job"]
+            _nobody_writes(source, writer, reader, how)
         job.wait(20)
-        assert _who(source, "held") == [late.pid]
+        late.call(trylock, source, READ, 40, 10)
+    # Nobody has lost anything, and the device has not waited for the readers to go.
+    assert counters()["revokes"] == revokes
+    reader.call(unlock, source)
+    writer.call(unlock, source)
     late.call(unlock, source)
 
 

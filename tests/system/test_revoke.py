@@ -156,6 +156,7 @@ def test_waiters_already_there_are_served_in_order(
     holder, *queue = actors(4)
     set_parameter("hold_timeout_ms", 100)
     holder.call(lock, buf, WRITE)
+    set_parameter("hold_timeout_ms", 60_000)  # of those that come after it
     for actor in queue:
         actor.start(lock, buf, WRITE)
         until_waiting(actor, buf)

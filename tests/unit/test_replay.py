@@ -206,6 +206,37 @@ def test_holder_overtakes_who_waits_for_it(log: Log) -> None:
     log.check()
 
 
+def _holder_wants_more(log: Log) -> None:
+    log.have("P1", "a", "R", start=0, end=9)
+    log.have("P2", "a", start=50, end=59)
+    log.queue("P3", "a", start=0, end=9)
+    log.queue("P4", "a", start=50, end=59)
+
+
+def test_holder_waits_behind_those_who_do_not_wait_for_it(log: Log) -> None:
+    _holder_wants_more(log)
+    log.request("P1", "a", part="more", start=0, end=59)
+    log.wait("P1", "a", part="more", before="P3a")
+    log.end("P2", "a")
+    log.served("P4", "a")
+    log.end("P4", "a")
+    log.grant("P1", "a", "more")
+    log.hold("P1", "a", "more")
+    log.end("P1", "a")
+    log.served("P3", "a")
+    log.end("P3", "a")
+    log.check()
+
+
+def test_holder_passes_somebody_who_does_not_wait_for_it(log: Log) -> None:
+    _holder_wants_more(log)
+    log.request("P1", "a", part="more", start=0, end=59)
+    log.wait("P1", "a", part="more", before="P3a")
+    log.end("P2", "a")
+    log.grant("P1", "a", "more")
+    log.refused("passes")
+
+
 def test_cycle_of_order_is_undone(log: Log) -> None:
     log.have("P", "b")
     log.have("D", "a", "R")

@@ -60,7 +60,8 @@ struct dmabuf_sync_ops {
 	void (*stop)(struct dmabuf_sync *sync, void *priv);
 	/**
 	 * @finish: the fence has signalled, the CPU has not got the buffers
-	 * yet: unmap attachments here. May sleep.
+	 * yet: unmap attachments here. May sleep, but must not lock them:
+	 * dmabuf_sync_trylock() too waits for a job that has ended.
 	 */
 	void (*finish)(struct dmabuf_sync *sync, void *priv);
 	/** @free: the last reference to the object is gone. */

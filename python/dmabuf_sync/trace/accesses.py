@@ -7,6 +7,7 @@ the CPU on the bytes both name, although most exporters can only keep whole buff
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Generic, Self, TypeVar
@@ -59,6 +60,8 @@ class Access:
     state: State = State.ASKED
     revoked: bool = False
     adopted: bool = False
+    passes: list[Access] = field(default_factory=list, compare=False)
+    """Who waits in front of it and may have to let it pass."""
 
     @classmethod
     def of(cls, event: Event) -> Self:
@@ -104,6 +107,10 @@ class Access:
             for theirs in other.pieces
         )
 
+    def may_conflict(self, other: Access) -> bool:
+        """As conflicts(), but CPU and device may share all bytes, too."""
+        return self.conflicts(other) or (self.owner != other.owner and self.dma != other.dma)
+
     def keeps(self, other: Access) -> bool:
         """Granted, does it keep another access from being granted?
 
@@ -136,6 +143,29 @@ class Queue(Generic[A]):
 
     def held_by(self, owner: str) -> list[A]:
         return [held for held in self.granted if held.owner == owner]
+
+    def move_behind(self, access: A, first: list[A]) -> None:
+        """Put these and all between that wait behind one of them right behind an access."""
+        place = self.waiting.index(access)
+        in_front = self.waiting[:place]
+        behind = dependents(in_front, first.__contains__)
+        rest = [waiting for waiting in in_front if waiting not in behind]
+        self.waiting[: place + 1] = [*rest, access, *behind]
+
+
+def dependents(
+    waiting: Sequence[A], first: Callable[[A], bool], *, certainly: bool = True
+) -> list[A]:
+    """Return these accesses, and all that wait behind one of them, or may do so."""
+    found: list[A] = []
+    for access in waiting:
+        behind = any(
+            access.conflicts(other) if certainly else access.may_conflict(other)
+            for other in found
+        )
+        if behind or first(access):
+            found.append(access)
+    return found
 
 
 @dataclass

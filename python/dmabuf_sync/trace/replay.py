@@ -8,8 +8,8 @@ What is checked, event by event:
 
 - conflicting accesses are never granted together, in any order of owners and kinds;
 - nobody is granted past a conflicting request that waits in front, except an owner whose hold
-  keeps that one back, and who was moved by the search for cycles overtakes only those who wait
-  for it;
+  keeps that one back, or one that waits in front of that one; who was moved by the search for
+  cycles overtakes only those who wait for it;
 - the buffers of a set are granted in one step;
 - the first waiter of a buffer that nobody holds, nor is unlocking, has been granted;
 - only what is overdue and wanted is revoked, and a deadlock is a cycle of holds;
@@ -27,7 +27,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
-from .accesses import Access, Job, Queue, State
+from .accesses import Access, Job, Queue, State, dependents
 from .events import Event, parse
 
 # Within how many events a thread that unlocks is through with it: others may run meanwhile.
@@ -170,35 +170,52 @@ class Rules:
 
     def _on_wait(self, event: Event) -> None:
         access = self._known(event, State.ASKED)
-        waiting = self._queues[access.resv].waiting
-        place = self._place(event, waiting)
-        if place < len(waiting) and not self._may_overtake(access.owner, waiting[place]):
-            self._broken(f"has no right to overtake {waiting[place]}")
-        for first in waiting[:place]:
-            if self._owner_keeps(access.owner, first):
-                self._broken(f"behind {first}, which waits for what its owner holds")
-        waiting.insert(place, access)
+        queue = self._queues[access.resv]
+        passed = self._waiter(event, queue)
+        behind = dependents(
+            queue.waiting, lambda waiting: self._owner_keeps(access.owner, waiting)
+        )
+        if passed is None:
+            if behind:
+                self._broken(f"behind {behind[0]}, which waits for what its owner holds")
+        elif passed not in self._may_pass(access):
+            self._broken(f"has no right to overtake {passed}")
+        access.passes = self._may_pass(access)
+        queue.waiting.append(access)
+        queue.move_behind(access, [*behind, passed] if passed else [])
         access.state = State.WAITING
 
-    def _place(self, event: Event, waiting: list[Access]) -> int:
+    def _may_pass(self, access: Access) -> list[Access]:
+        """Return those who wait for its owner, or behind such a one."""
+        return dependents(
+            self._queues[access.resv].waiting,
+            lambda waiting: self._may_overtake(access.owner, waiting),
+            certainly=False,
+        )
+
+    def _waiter(self, event: Event, queue: Queue[Access]) -> Access | None:
+        """Return who is passed, if anybody."""
         before = event.fields["before"]
         if int(before, 16) == 0:
-            return len(waiting)
-        for place, access in enumerate(waiting):
+            return None
+        for access in queue.waiting:
             if access.name == before:
-                return place
+                return access
         self._broken(f"{before} does not wait here")
 
     def _on_overtake(self, event: Event) -> None:
         access = self._known(event, State.WAITING)
-        waiting = self._queues[access.resv].waiting
-        overtaken = waiting[self._place(event, waiting)]
+        queue = self._queues[access.resv]
+        passed = self._waiter(event, queue)
+        in_front = queue.waiting[: queue.waiting.index(access)]
         if access.kind != "posix":
             self._broken(f"only processes are moved, not {access}")
-        if access.owner not in self._waits_for(self._request(overtaken), holds_only=False):
-            self._broken(f"no cycle goes through {overtaken}")
-        waiting.remove(access)
-        waiting.insert(self._place(event, waiting), access)
+        if passed is None or passed not in in_front:
+            self._broken(f"{passed} does not wait in front of it")
+        if access.owner not in self._waits_for(self._request(passed), holds_only=False):
+            self._broken(f"no cycle goes through {passed}")
+        access.passes += dependents(in_front, lambda waiting: waiting is passed, certainly=False)
+        queue.move_behind(access, [passed])
 
     def _on_deadlock(self, event: Event) -> None:
         access = self._known(event, State.WAITING)
@@ -248,12 +265,11 @@ class Rules:
         for held in queue.granted:
             if self._keeps(held, access):
                 self._broken(f"{access} while there is {held}")
+        passes = self._may_pass(access) if access.state is State.ASKED else access.passes
         for first in queue.waiting:
             if first is access:
                 break
-            if access.state is State.ASKED and self._may_overtake(access.owner, first):
-                break
-            if access.conflicts(first):
+            if access.conflicts(first) and first not in passes:
                 self._broken(f"{access} passes {first}")
         if access.state is State.WAITING:
             queue.waiting.remove(access)

@@ -216,34 +216,43 @@ inline acquire(t)
 /*
  * dsync_cycle_deadlocks() for task t, which holds something and has just begun to wait, as the
  * last. Sets hold nothing while they wait, so a cycle has an order edge: who waits in front of t
- * and, perhaps through the third task, for t, is overtaken.
+ * and, perhaps through the third task, for t, is overtaken. Who waits between them behind that
+ * one goes with it, and nobody else does (dsync_order_overtake()).
  */
 inline overtake(t)
 {
-	i = 0;
 	do
-	:: order[i] != t + 1 && !found ->
-		j = order[i] - 1;
-		k = (i == 0 -> order[1] : order[0]) - 1;
-		if
-		:: conflict(t, j, want[t]) && (holds(t, j) || (k != t && keeps(k, j) && holds(t, k))) ->
-			found = true
-		:: else -> i++
-		fi
-	:: else -> break
-	od;
-	if
-	:: found ->
-		j = i;
-		find_place(t);
+	:: true ->
+		i = 0;
 		do
-		:: i > j -> order[i] = order[i - 1]; i--
+		:: order[i] != t + 1 && !found ->
+			j = order[i] - 1;
+			k = (i == 0 -> order[1] : order[0]) - 1;
+			if
+			:: conflict(t, j, want[t]) &&
+			   (holds(t, j) || (k != t && keeps(k, j) && holds(t, k))) ->
+				found = true
+			:: else -> i++
+			fi
 		:: else -> break
 		od;
-		order[j] = t + 1
-	:: else
-	fi;
-	found = false;
+		if
+		:: !found -> break
+		:: found && i == 0 && order[1] != t + 1 && !conflict(k, j, want[j]) ->
+			order[0] = k + 1;
+			order[1] = t + 1;
+			order[2] = j + 1
+		:: else ->
+			j = i;
+			find_place(t);
+			do
+			:: i > j -> order[i] = order[i - 1]; i--
+			:: else -> break
+			od;
+			order[j] = t + 1
+		fi;
+		found = false
+	od;
 	i = 0;
 	j = 0;
 	k = 0

@@ -62,7 +62,6 @@ def test_nothing_is_lost_or_granted_twice(tmp_path: Path, hangs: int) -> None:
     assert COMPLETE in safety(pan)
 
 
-@slow
 def test_nobody_starves(tmp_path: Path) -> None:
     pan = verifier(tmp_path, "SIGNALLED=0")
     for task in range(3):

@@ -359,6 +359,16 @@ def test_enqueued_in_front_without_a_right(log: Log) -> None:
     log.refused("no right to overtake")
 
 
+def test_hold_that_is_being_revoked_gives_no_right_to_overtake(log: Log) -> None:
+    log.have("P1", "a")
+    log.queue("P2", "a")
+    log.revoke("P1", "a")
+    log.leave("P1", "a")
+    log.request("P1", "a", part="again")
+    log.wait("P1", "a", part="again", before="P2a")
+    log.refused("no right to overtake")
+
+
 def test_holder_enqueued_behind_who_waits_for_it(log: Log) -> None:
     log.have("P1", "a", "R")
     log.have("D", "a", "R")

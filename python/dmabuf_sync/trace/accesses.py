@@ -93,6 +93,11 @@ class Access:
     def is_fcntl(self) -> bool:
         return self.kind in ("posix", "ofd")
 
+    @property
+    def stays(self) -> bool:
+        """Has its owner got it, and neither given it back nor lost it?"""
+        return self.state is not State.LEAVING and not self.revoked
+
     def overlaps(self, other: Access, ours: Piece, theirs: Piece) -> bool:
         """Two dma-bufs of one reservation object, and two devices, share all bytes."""
         if self.ino != other.ino or (self.dma and other.dma):

@@ -145,7 +145,7 @@ class Rules:
 
     def _owner_keeps(self, owner: str, waiting: Access) -> bool:
         held = self._queues[waiting.resv].held_by(owner)
-        return any(self._keeps(access, waiting) for access in held)
+        return any(access.stays and self._keeps(access, waiting) for access in held)
 
     def _may_keep(self, held: Access, access: Access) -> bool:
         """As _keeps(), but CPU and device may keep each other off the whole buffer.
@@ -158,7 +158,7 @@ class Rules:
 
     def _may_overtake(self, owner: str, waiting: Access) -> bool:
         held = self._queues[waiting.resv].held_by(owner)
-        return any(self._may_keep(access, waiting) for access in held)
+        return any(access.stays and self._may_keep(access, waiting) for access in held)
 
     # From the request to the grant.
 

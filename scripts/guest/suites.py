@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 
-from . import build, kernels, paths, vm
+from . import build, kernels, paths, venv, vm
 from .aside import Aside
 from .kernels import Kernel
 from .report import say
@@ -55,9 +55,11 @@ def pytest(suite: Sequence[str], name: str, kernel: Kernel, more: Sequence[str] 
 def unit(kernel: Kernel) -> int:
     """Run the unit tests on this machine, in the kernel's tree; return pytest's status."""
     build.extension(kernel)
+    more = venv.beside(kernel.base, "unit")
     say("unit tests")
-    env = {"PYTHONPATH": "python:scripts", "TERM": os.environ.get("TERM", "dumb")}
-    sandbox = Sandbox(kernel.base, writable=[paths.ROOT], env=env)
+    env = {"PYTHONPATH": f"python:scripts:{more}", "TERM": os.environ.get("TERM", "dumb")}
+    env["PYTHONDONTWRITEBYTECODE"] = "1"
+    sandbox = Sandbox(kernel.base, readable=[more], writable=[paths.ROOT], env=env)
     return sandbox.run(pytest([UNIT], "unit", kernel), stdout=1)
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Virtual environments for the Python programs this machine runs, in the cache."""
+"""Python packages that Debian lacks: virtual environments for programs that this machine runs, and
+folders for the Python of a tree. Both are in the cache."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ import sys
 from pathlib import Path
 
 from . import host, paths
-from .report import run, step
+from .report import SetupError, run, step
+from .tree import Tree
 
 REQUIREMENTS = Path(__file__).parent
 
@@ -30,3 +32,26 @@ def get(name: str) -> Path:
 
     # Only `python -m NAME` is used of it: scripts in bin/ name the folder it was made in.
     return paths.make_once(folder, make) / "bin" / "python"
+
+
+def beside(base: Tree, name: str) -> Path:
+    """Return a folder with what requirements-`name`.txt lists, for PYTHONPATH in the tree."""
+    requirements = REQUIREMENTS / f"requirements-{name}.txt"
+    found = sorted((base.root / "usr/bin").glob("python3.[0-9]*[0-9]"))
+    if not found:
+        raise SetupError(f"{base.root} has no Python")
+    version = found[-1].name.removeprefix("python")
+    key = paths.digest(requirements.read_text(), version)
+    folder = paths.cache() / "venvs" / f"{name}-for-{version}-{key}"
+    if folder.is_dir():
+        return folder
+    pip = get("vm")
+
+    def make(aside: Path) -> None:
+        with step(f"installing {requirements.name} for Python {version}"):
+            log = aside / "pip.log"
+            kind = ["--only-binary=:all:", "--python-version", version, "--no-compile"]
+            install = ["install", "--no-input", *kind, "--target", str(aside)]
+            run([pip, "-m", "pip", *install, "-r", requirements], log=log)
+
+    return paths.make_once(folder, make)

@@ -154,8 +154,8 @@ def tracks(either: Recording) -> Tracks:
 
 
 def test_perfetto_itself_reads_what_we_mean(recording: Recording, stress: Recording) -> None:
-    theirs = pytest.importorskip("perfetto.protos.perfetto.trace.perfetto_trace_pb2")
     from google.protobuf.json_format import MessageToDict
+    from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as theirs
 
     from dmabuf_sync.trace import perfetto
 

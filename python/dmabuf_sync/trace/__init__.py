@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Tracing: what the tracepoints of the modules tell of who locked what, and who waited for whom."""
 
+from .damage import Damaged
 from .events import Event, Lost, parse, read
 from .history import History, history_of
 from .recording import Recording, load
@@ -8,6 +9,7 @@ from .replay import Violation, replay
 from .tracefs import Recorder
 
 __all__ = [
+    "Damaged",
     "Event",
     "History",
     "Lost",

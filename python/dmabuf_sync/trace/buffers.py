@@ -52,8 +52,11 @@ def _of_process(pid: int) -> Iterator[Buffer]:
 
 
 def _read(link: Path, info: Path) -> Buffer:
-    lines = (line.partition(":\t") for line in info.read_text(errors="replace").splitlines())
-    fields = {key: value for key, _, value in lines}
+    fields: dict[str, str] = {}
+    for line in info.read_text(errors="replace").splitlines():
+        key, _, value = line.partition(":\t")
+        # The name comes last and may have lines of its own: they are no fields.
+        fields.setdefault(key, value)
     return Buffer(
         ino=str(link.stat().st_ino),
         name=fields.get("name", ""),

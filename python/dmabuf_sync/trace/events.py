@@ -7,12 +7,14 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from .damage import LARGEST, Damaged, check_fields, number
+
 SYSTEMS = ("dmabuf_sync", "vdmabuf")
 """The modules that have tracepoints."""
 
 _LINE = re.compile(
-    r"\s*(?P<comm>.*)-(?P<task>\d+)\s+(?:\([ \d-]+\)\s+)?\[(?P<cpu>\d+)\]\s.*?"
-    rf"(?P<time>[\d.]+): (?P<system>{'|'.join(SYSTEMS)})_(?P<name>\w+): (?P<fields>.*)$"
+    r"\s*(?P<comm>.*)-(?P<task>\d+)\s+(?:\([ \d-]+\)\s+)?\[(?P<cpu>\d+)\]\s+(?:[^\s:]+\s+)?"
+    rf"(?P<time>[^\s:]+): (?P<system>{'|'.join(SYSTEMS)})_(?P<name>\w+): (?P<fields>.*)$"
 )
 _LOST = re.compile(r"^CPU:(?P<cpu>\d+) \[LOST (?P<count>\d+) EVENTS\]")
 # These come last and may have spaces in them.
@@ -52,19 +54,33 @@ class Lost:
 
 
 def read(lines: Iterable[str]) -> Iterator[Event | Lost]:
-    """Yield what the lines of a log say; lines that are neither are passed over."""
-    for line in lines:
-        match = _LINE.match(line)
-        if match:
-            yield _event(match)
-        elif line.startswith("CPU:") and (lost := _LOST.match(line)):
-            yield Lost(int(lost["cpu"]), int(lost["count"]))
+    """Yield what the lines of a log say; lines that are neither are passed over.
+
+    Raises Damaged, with the line's number counted from 1, for an event that cannot be.
+    """
+    for place, line in enumerate(lines, 1):
+        try:
+            found = read_line(line)
+        except Damaged as damage:
+            raise Damaged(damage.what, place) from None
+        if found:
+            yield found
+
+
+def read_line(line: str) -> Event | Lost | None:
+    """What one line says; raises Damaged."""
+    match = _LINE.match(line)
+    if match:
+        return _event(match)
+    if line.startswith("CPU:") and (lost := _LOST.match(line)):
+        return Lost(number(lost["cpu"], "the CPU"), number(lost["count"], "how many were lost"))
+    return None
 
 
 def parse(lines: Iterable[str]) -> Iterator[Event]:
     """Yield the events of a log that was recorded with the trace clock "counter", to be replayed.
 
-    Raises ValueError when events are missing, or are not in the order of the clock.
+    Raises Damaged as read(), ValueError when events are missing or not in the clock's order.
     """
     last = -1
     for event in read(lines):
@@ -87,11 +103,12 @@ def _event(match: re.Match[str]) -> Event:
     )
     if free:
         fields[free[1]] = free[2]
+    check_fields(match["name"], fields)
     return Event(
         time=_time(match["time"]),
-        cpu=int(match["cpu"]),
+        cpu=number(match["cpu"], "the CPU"),
         comm=match["comm"],
-        task=int(match["task"]),
+        task=number(match["task"], "the thread"),
         system=match["system"],
         name=match["name"],
         fields=fields,
@@ -100,4 +117,9 @@ def _event(match: re.Match[str]) -> Event:
 
 def _time(text: str) -> int:
     seconds, dot, micros = text.partition(".")
-    return int(seconds) * 1_000_000_000 + int(micros) * 1000 if dot else int(seconds)
+    if not dot:
+        return number(seconds, "the time", LARGEST // 2)
+    if len(micros) != 6:
+        raise Damaged(f"the time is not in microseconds: {text[:40]!r}")
+    whole = number(seconds, "the time", LARGEST // 2_000_000_000)
+    return whole * 1_000_000_000 + number(micros, "the time") * 1000

@@ -54,9 +54,10 @@ class Use(Access):
 
     def held_until(self, end: int) -> int:
         """When it ended; `end` while it has not."""
-        if self.merged:
-            return self.merged.held_until(end)
-        return end if self.ended is None else self.ended
+        use = self
+        while use.merged:
+            use = use.merged
+        return end if use.ended is None else use.ended
 
 
 @dataclass(eq=False)

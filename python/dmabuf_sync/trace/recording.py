@@ -21,9 +21,9 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from .buffers import Buffer
-from .events import Event, Lost, read
+from .damage import OWN, VERSION, Damaged, own_line
+from .events import Event, Lost, read_line
 
-VERSION = 1
 _HEADER = b"# dmabuf-sync-recording "
 _GZIP = b"\x1f\x8b"
 _CHUNK = 1 << 16
@@ -120,44 +120,47 @@ def load(path: str | os.PathLike[str]) -> Recording:
 
     A file that was cut off is read up to there. Events are put in the order of time: what each CPU
     has is in order, and the kernel all but merges it. ValueError when it has neither events nor
-    a header, or is of a later version than this library.
+    a header; Damaged, which is one, names the line that no recorder of this version has written.
     """
+    name = os.fspath(path)
     recording = Recording()
-    found = False
-    text = []
-    for line in _lines(path):
-        if not line.startswith("# "):
-            text.append(line)
-        else:
-            found |= _own_line(recording, line)
-    for record in read(text):
-        if isinstance(record, Lost):
-            recording.lost += record.count
-        else:
-            recording.events.append(record)
+    read = 0
+    try:
+        for line in _lines(path):
+            read += 1
+            _take(recording, line)
+    except Damaged as damage:
+        raise Damaged(damage.what, read, name) from None
+    if not recording.start and not recording.events:
+        raise ValueError(f"{name} is not a recording")
     recording.lost = max(recording.lost, recording.end.get("lost", 0))
     recording.events.sort(key=lambda event: event.time)
-    if not found and not recording.events:
-        raise ValueError(f"{os.fspath(path)} is not a recording")
-    if recording.start.get("version", VERSION) > VERSION:
-        raise ValueError(f"{os.fspath(path)} was made by a later version of dmabuf-sync")
     return recording
 
 
-def _own_line(recording: Recording, line: str) -> bool:
-    _, key, text = line.split(" ", 2) if line.count(" ") > 1 else (line, "", "")
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return False
-    if key == "dmabuf-sync-recording":
-        recording.start = value
-    elif key == "end":
-        recording.end = value
-    elif key == "buffer":
+def _take(recording: Recording, line: str) -> None:
+    """Add what one line says."""
+    if line.startswith("# "):
+        _, key, text = (*line.rstrip("\n").split(" ", 2), "")[:3]
+        if key in OWN:
+            _take_own(recording, key, text)
+        return
+    record = read_line(line)
+    if isinstance(record, Lost):
+        recording.lost += record.count
+    elif record:
+        recording.events.append(record)
+
+
+def _take_own(recording: Recording, key: str, text: str) -> None:
+    value = own_line(key, text)
+    if key == "buffer":
         buffer = Buffer(**value)
         recording.buffers[buffer.ino] = buffer
-    return key == "dmabuf-sync-recording"
+    elif key == "end":
+        recording.end = value
+    else:
+        recording.start = value
 
 
 def _lines(path: str | os.PathLike[str]) -> Iterator[str]:
@@ -172,10 +175,15 @@ def _lines(path: str | os.PathLike[str]) -> Iterator[str]:
             return
         unpacked = gzip.GzipFile(fileobj=file)
         rest = b""
+        found = False
         try:
             while chunk := unpacked.read1(_CHUNK):
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
+                    found = True
                     yield line.decode(errors="replace") + "\n"
-        except (EOFError, zlib.error, gzip.BadGzipFile):
+        except EOFError:
             return
+        except (zlib.error, gzip.BadGzipFile):
+            if found:
+                raise Damaged("what follows cannot be unpacked") from None

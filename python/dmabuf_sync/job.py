@@ -50,6 +50,12 @@ class Job(Handle):
     ``await job`` is wait() for asyncio.
     """
 
+    def __init__(self, fd: int) -> None:
+        """Take over `fd`; OSError (ENOTTY no job, EBADF not open) leaves it alone."""
+        info = ffi.new("struct dmabuf_sync_job_info *")
+        ioctl(fd, lib.DMABUF_SYNC_IOC_JOB_INFO, info, f"fd {fd} is not a job")
+        super().__init__(fd)
+
     def info(self) -> JobInfo:
         """How far it is now."""
         info = ffi.new("struct dmabuf_sync_job_info *")

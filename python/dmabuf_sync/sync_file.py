@@ -44,6 +44,13 @@ class SyncFile(Handle):
     poll() on it: readable once all fences have signalled. ``await`` waits for the same.
     """
 
+    def __init__(self, fd: int) -> None:
+        """Take over `fd`; OSError (ENOTTY no sync_file, EBADF not open) leaves it alone."""
+        # Room for no fence: it only counts them.
+        info = ffi.new("struct sync_file_info *")
+        ioctl(fd, lib.SYNC_IOC_FILE_INFO, info, f"fd {fd} is not a sync_file")
+        super().__init__(fd)
+
     def info(self) -> SyncFileInfo:
         """What the kernel says about it now."""
         info = ffi.new("struct sync_file_info *")

@@ -13,8 +13,16 @@ from multiprocessing.connection import Connection
 
 import pytest
 
-from dmabuf_sync import DmaBuf, SyncFile, recv_fds, send_fds
+from dmabuf_sync import DmaBuf, Job, Sync, SyncFile, passing, recv_fds, send_fds
 from dmabuf_sync._handle import Handle
+
+
+class File(Handle):
+    """Any file."""
+
+
+passing._MAKE[File] = File
+multiprocessing.reduction.ForkingPickler.register(File, passing._reduce)
 
 
 @pytest.fixture
@@ -27,7 +35,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 @pytest.fixture
 def pipe() -> Iterator[tuple[Handle, Handle]]:
     read, write = os.pipe()
-    with SyncFile(read) as reader, SyncFile(write) as writer:
+    with File(read) as reader, File(write) as writer:
         yield reader, writer
 
 
@@ -44,11 +52,11 @@ def test_send_and_receive(
 ) -> None:
     ours, theirs = pair
     send_fds(ours, pipe, b"frame 7")
-    message, received = recv_fds(theirs, SyncFile)
+    message, received = recv_fds(theirs, File)
     assert message == b"frame 7"
     for before, after in zip(pipe, received, strict=True):
         with after:
-            assert isinstance(after, SyncFile)
+            assert isinstance(after, File)
             assert same(before, after)
             assert before.fileno() != after.fileno()
             assert fcntl.fcntl(after, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
@@ -72,14 +80,15 @@ def test_nothing_is_left_of_what_cannot_be_taken(
 ) -> None:
     ours, theirs = pair
     before = open_files()
-    send_fds(ours, pipe)
-    with pytest.raises(OSError, match="is not a dma-buf") as caught:
-        recv_fds(theirs, DmaBuf)
-    assert caught.value.errno == errno.ENOTTY
+    for kind in (DmaBuf, SyncFile, Job, Sync.from_fd):
+        send_fds(ours, pipe)
+        with pytest.raises(OSError, match="is not a") as caught:
+            recv_fds(theirs, kind)
+        assert caught.value.errno == errno.ENOTTY
     for limit in (0, 1):  # room for descriptors is a multiple of 8 bytes
         send_fds(ours, pipe)
         with pytest.raises(OSError, match="file descriptors came") as caught:
-            recv_fds(theirs, SyncFile, max_fds=limit)
+            recv_fds(theirs, File, max_fds=limit)
         assert caught.value.errno == errno.EMSGSIZE
     assert open_files() == before
     ours.close()
@@ -99,7 +108,7 @@ def test_messages_have_a_size(pair: tuple[socket.socket, socket.socket]) -> None
             received += len(recv_fds(theirs)[0])
 
 
-def _echo(given: SyncFile, connection: Connection) -> None:
+def _echo(given: File, connection: Connection) -> None:
     connection.send((os.fstat(given.fileno()).st_ino, connection.recv()))
     connection.recv()  # multiprocessing hands descriptors over as long as the sender lives
 
@@ -114,7 +123,7 @@ def test_multiprocessing(pipe: tuple[Handle, Handle], method: str) -> None:
     ours.send(pipe[1])
     inode, back = ours.recv()
     with back:
-        assert isinstance(back, SyncFile)
+        assert isinstance(back, File)
         assert same(back, pipe[1])
         assert inode == os.fstat(pipe[0].fileno()).st_ino
     ours.send(None)
@@ -125,7 +134,7 @@ def test_multiprocessing(pipe: tuple[Handle, Handle], method: str) -> None:
 def test_passing_drops_no_posix_lock() -> None:
     memfd = os.memfd_create("locked", os.MFD_CLOEXEC)
     ours, theirs = multiprocessing.Pipe()
-    with SyncFile(memfd) as file:
+    with File(memfd) as file:
         fcntl.lockf(file, fcntl.LOCK_EX)
         ours.send(file)
         child = os.fork()

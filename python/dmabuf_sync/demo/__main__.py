@@ -186,10 +186,15 @@ def run(arguments: Sequence[str] | None, problems: list[str]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """As run(), with problems and errors as lines on standard error; 0 when there were none."""
+    """As run(), with problems and errors as lines on standard error; 0 when there were none.
+
+    130 after Ctrl-C.
+    """
     problems: list[str] = []
     try:
         run(arguments, problems)
+    except KeyboardInterrupt:
+        return 130
     except (OSError, ValueError, LookupError, subprocess.CalledProcessError) as error:
         notes = "; ".join(getattr(error, "__notes__", ()))
         problems.append(f"{error}; {notes}" if notes else str(error))

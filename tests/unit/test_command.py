@@ -152,6 +152,7 @@ with output.progress("working", 10) as done:
     for _ in range(5):
         done(2)
         time.sleep(0.1)
+        print("data")
 """
 
 
@@ -159,7 +160,11 @@ with output.progress("working", 10) as done:
 def test_a_bar_only_for_what_takes_long(patience: float, shown: bool) -> None:
     ours, theirs = pty.openpty()
     code = PROGRESS.format(patience=patience)
-    subprocess.run([sys.executable, "-c", code], stderr=theirs, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=theirs, check=True
+    )
+    # What is printed meanwhile is no part of the bar.
+    assert run.stdout == b"data\n" * 5
     os.close(theirs)
     seen = b""
     try:
@@ -174,7 +179,7 @@ def test_a_bar_only_for_what_takes_long(patience: float, shown: bool) -> None:
 def test_no_bar_in_a_pipe() -> None:
     code = PROGRESS.format(patience=0)
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
-    assert run.stderr == b""
+    assert (run.stdout, run.stderr) == (b"data\n" * 5, b"")
 
 
 def test_the_manual_has_a_page_for_each_command(tmp_path: Path) -> None:

@@ -108,14 +108,17 @@ def progress(what: str, total: float | None = None) -> Iterator[Callable[[float]
     """Gives a function to call with how much was done since the last call.
 
     The bar is on standard error, for a person only, and only for what takes more than a second;
-    without `total` it says that something is going on.
+    without `total` it says that something is going on. What is printed meanwhile comes above it.
     """
     if not sys.stderr.isatty():
         yield lambda done: None
         return
     from rich.progress import Progress
 
-    bar = Progress(console=console(stderr=True), transient=True)
+    # What goes into a pipe is no business of rich's, which would put it on standard error.
+    bar = Progress(
+        console=console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()
+    )
     task = bar.add_task(what, total=total)
     timer = threading.Timer(PATIENCE, bar.start)
     timer.daemon = True

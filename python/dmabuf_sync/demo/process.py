@@ -11,7 +11,6 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import NoReturn
 
-
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

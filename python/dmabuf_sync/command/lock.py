@@ -17,6 +17,7 @@ from .. import Access, Control, DmaBuf, LockRevoked
 from .._system import pidfd_getfd
 from .failure import Failure, Status, say
 from .numbers import MOST, FiniteRange
+from .output import progress
 from .processes import DMA_BUF, comm, complete_pid, open_files
 from .tables import process
 
@@ -119,14 +120,15 @@ def command(
         if not os.path.exists(Control.PATH):
             say("the module dmabuf_sync is not loaded: keeps out other fcntl(2) locks only")
         try:
-            buffer.lock(
-                access,
-                timeout=timeout,
-                blocking=not nonblock,
-                offset=offset,
-                length=length,
-                hold=hold,
-            )
+            with progress("waiting for the lock"):
+                buffer.lock(
+                    access,
+                    timeout=timeout,
+                    blocking=not nonblock,
+                    offset=offset,
+                    length=length,
+                    hold=hold,
+                )
         except LockRevoked:
             raise
         except (BlockingIOError, TimeoutError):

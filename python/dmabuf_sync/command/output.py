@@ -117,7 +117,10 @@ def progress(what: str, total: float | None = None) -> Iterator[Callable[[float]
 
     # What goes into a pipe is no business of rich's, which would put it on standard error.
     bar = Progress(
-        console=console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()
+        console=console(stderr=True),
+        transient=True,
+        refresh_per_second=4,
+        redirect_stdout=sys.stdout.isatty(),
     )
     task = bar.add_task(what, total=total)
     timer = threading.Timer(PATIENCE, bar.start)

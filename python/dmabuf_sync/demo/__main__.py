@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..command.output import progress
 from . import crash, deadlock
 from .draw import Pixels
 from .pipeline import Run, conventional, locked, unsynchronised
@@ -55,7 +56,8 @@ def _balanced_engine(rig: Rig) -> Iterator[int]:
     before = engine_speed()
     try:
         set_engine_speed(0)
-        stages = conventional(rig, _CALIBRATION).timeline.busy(Lane.CPU)
+        with progress("calibrating", _CALIBRATION) as done:
+            stages = conventional(rig, _CALIBRATION, done).timeline.busy(Lane.CPU)
         seconds = statistics.median(stages[_CALIBRATION // 2 :]) / 1e9
         speed = round(rig.frame_bytes / seconds)
         set_engine_speed(speed)
@@ -117,23 +119,27 @@ def _pipelines(options: argparse.Namespace, problems: list[str]) -> dict[str, ob
             " asked for, straight into dma-bufs",
         )
         _say("DMA engine", f"vblit at {speed / 1e6:.0f} MB/s: a frame takes as long as on the CPU")
-        one = conventional(rig, options.frames)
+        with progress("conventional", options.frames) as done:
+            one = conventional(rig, options.frames, done)
         _say_run("conventional", one)
-        other = locked(rig, options.frames)
+        with progress("dmabuf-sync", options.frames) as done:
+            other = locked(rig, options.frames, done)
         ratio = other.rate / one.rate
         _say_run("dmabuf-sync", other, f"   {ratio:.2f} times as fast")
         # Slower, so that even a CPU that is kept from its work meets a blit at work.
         set_engine_speed(speed // 2)
-        none = unsynchronised(rig, *_UNSYNCHRONISED)
+        with progress("no locks") as done:
+            none = unsynchronised(rig, *_UNSYNCHRONISED, done)
         _say_run("no locks", none)
     for way, run in (("the conventional way", one), ("with locks", other)):
         if run.torn or run.stale:
             problems.append(f"{run.torn + run.stale} of {run.frames} frames spoilt {way}")
     if not none.torn:
         problems.append(f"no torn frame found in {none.frames} without synchronisation")
-    _save(other.example, output / "frame.png")
-    _save(none.example, output / "torn.png")
-    _save_timelines(one, other, output)
+    with progress("drawing"):
+        _save(other.example, output / "frame.png")
+        _save(none.example, output / "torn.png")
+        _save_timelines(one, other, output)
     return {
         "camera": {"width": rig.width, "height": rig.height, "rate": rig.camera.rate},
         "engine_bytes_per_second": speed,
@@ -145,7 +151,8 @@ def _pipelines(options: argparse.Namespace, problems: list[str]) -> dict[str, ob
 
 
 def _deadlock(rounds: int, problems: list[str]) -> dict[str, object]:
-    tangle = deadlock.run(rounds)
+    with progress("deadlock"):
+        tangle = deadlock.run(rounds)
     _say(
         "deadlock",
         f"task A {{A, B}} against task B {{C, A}}: {tangle.rounds} rounds each in"
@@ -157,7 +164,8 @@ def _deadlock(rounds: int, problems: list[str]) -> dict[str, object]:
 
 
 def _crash(problems: list[str]) -> dict[str, object]:
-    result = crash.run()
+    with progress("crash"):
+        result = crash.run()
     _say("crash", f"process {result.holder} killed (SIGKILL) with the lock, three waiting:")
     for heir in result.heirs:
         _say("", f"no. {heir.place}, {heir.way} in process {heir.pid}: {heir.seconds * 1e3:.2f} ms")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import queue
 import select
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -16,6 +17,12 @@ from .rig import Rig, Slot
 from .timeline import Lane, Timeline
 
 _TIMEOUT = 10.0  # seconds without a sign of life from the camera, the engine or a lock
+
+Done = Callable[[float], None]
+
+
+def _unwatched(frames: float) -> None:
+    """Nobody wants to know how far it is."""
 
 
 @dataclass
@@ -31,6 +38,8 @@ class Run:
     """A copy of the first torn frame, or else of the last."""
     engine_free: int = 0
     """When the engine was done with the frame before, CLOCK_MONOTONIC nanoseconds."""
+    done: Done = _unwatched
+    """Called with 1 for each frame that is ready."""
 
     @property
     def frames(self) -> int:
@@ -48,6 +57,7 @@ class Run:
         self.torn += found.torn
         self.stale += found.stale
         self.finished.append(time.monotonic_ns())
+        self.done(1)
 
 
 def _cpu_stage(run: Run, slot: Slot, frame: int, last: bool = False) -> None:
@@ -95,9 +105,9 @@ def _capture(rig: Rig, slot: Slot, timeline: Timeline, frame: int) -> None:
     timeline.add(Lane.CAMERA, frame, begin, time.monotonic_ns())
 
 
-def conventional(rig: Rig, frames: int) -> Run:
+def conventional(rig: Rig, frames: int, done: Done = _unwatched) -> Run:
     """One thread, each step after the one before: camera, engine, CPU, then the next frame."""
-    run = Run(Timeline("conventional"))
+    run = Run(Timeline("conventional"), done=done)
     timeline = run.timeline
     with rig.camera.streaming():
         for frame in range(frames):
@@ -110,12 +120,12 @@ def conventional(rig: Rig, frames: int) -> Run:
     return run
 
 
-def unsynchronised(rig: Rig, frames: int, limit: int) -> Run:
+def unsynchronised(rig: Rig, frames: int, limit: int, done: Done = _unwatched) -> Run:
     """The conventional way with all locks and all waits for the engine left out.
 
     Takes ``frames`` frames, and then more until one was torn, but not more than ``limit``.
     """
-    run = Run(Timeline("no synchronisation"))
+    run = Run(Timeline("no synchronisation"), done=done)
     with rig.camera.streaming():
         for frame in range(limit):
             if frame >= frames and run.torn:
@@ -226,9 +236,9 @@ class _CameraThread:
         self._ask(slot)
 
 
-def locked(rig: Rig, frames: int) -> Run:
+def locked(rig: Rig, frames: int, done: Done = _unwatched) -> Run:
     """Two threads and the engine at once; nothing but dmabuf-sync locks keeps them in order."""
-    run = Run(Timeline("dmabuf-sync locks"))
+    run = Run(Timeline("dmabuf-sync locks"), done=done)
     hand_out: _HandOut = queue.SimpleQueue()
     camera = _CameraThread(rig, frames, run, hand_out)
     with ThreadPoolExecutor(1) as pool:

@@ -31,6 +31,12 @@ BOOTS = 3
 START = Path(__file__).with_name("start.sh")
 SESSION = "/run/session"
 MODULES = f"{SESSION}/modules"
+PROGRAMS = f"{SESSION}/bin"
+# As an installation would have it; for whom the environment does not reach, too.
+DMABUF_SYNC = f"""\
+#!/bin/sh
+PYTHONPATH={shlex.quote(str(paths.ROOT / "python"))} exec python3 -m dmabuf_sync "$@"
+"""
 # A panic ends the run at once, and what would hang for good becomes a panic, but not while the
 # kernel boots: on a busy host the emulated clock jumps then, which looks like a lockup, or like a
 # timer that does not tick.
@@ -140,7 +146,11 @@ def prepare(folder: Path, kernel: Kernel, session: Session, modules: Sequence[Pa
         place = folder / "modules" / module.stem
         place.mkdir(parents=True)
         shutil.copy(module, place)
-    folder.mkdir(exist_ok=True)
+    programs = folder / "bin"
+    programs.mkdir(parents=True)
+    command = programs / "dmabuf-sync"
+    command.write_text(DMABUF_SYNC)
+    command.chmod(0o755)
     names = [module.stem for module in modules if module.stem in build.MODULES]
     (folder / "start").write_text(start_script(kernel.name, session, names))
 
@@ -171,7 +181,7 @@ def start_script(kernel: str, session: Session, modules: Sequence[str]) -> str:
         "DMABUF_SYNC_MODULES": MODULES,
         "HOME": "/root",
         "LANG": "C.UTF-8",
-        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin",
+        "PATH": f"{PROGRAMS}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin",
         **session.env,
     }
     lines = [f"{name}={shlex.quote(value)}" for name, value in values.items()]

@@ -127,6 +127,18 @@ def test_the_start_script_keeps_any_command_as_it_is(tmp_path: Path) -> None:
     ]
 
 
+def test_the_command_is_there_by_name(tmp_path: Path, kernel: kernels.Kernel) -> None:
+    vm.prepare(tmp_path / "session", kernel, vm.Session("true"), [])
+    script = vm.start_script("6.12", vm.Session("true"), [])
+    (path,) = (line for line in script.splitlines() if line.startswith("export PATH="))
+    assert path.startswith(f"export PATH={vm.PROGRAMS}:")
+    program = tmp_path / "session" / Path(vm.PROGRAMS).name / "dmabuf-sync"
+    # Also for whom the environment does not reach.
+    run = subprocess.run([program, "--help"], env={}, cwd="/", capture_output=True, text=True)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.startswith("Usage: dmabuf-sync ")
+
+
 def test_the_shell_scripts_parse() -> None:
     for script in Path(vm.START).parent.glob("*.sh"):
         subprocess.run(["sh", "-n", str(script)], check=True)

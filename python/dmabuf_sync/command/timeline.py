@@ -66,6 +66,10 @@ def command(recording: Path, output: Path, start: float | None, length: float | 
                 Status.MISSING,
                 hint=f"python3 -m pip install {name}, or your distribution's package",
             ) from None
+        except OSError as error:
+            if not error.filename:  # a full disk, which write(2) cannot name
+                error.filename = str(output)
+            raise
 
 
 def open_recording(path: Path) -> Recording:

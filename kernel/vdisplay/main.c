@@ -12,6 +12,7 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
+#include "../user_limit.h"
 #include "vdisplay.h"
 
 /**
@@ -29,6 +30,25 @@
 
 static struct platform_device *platform_device;
 
+static unsigned int max_user_displays = 64;
+
+static int set_limit(const char *val, const struct kernel_param *kp)
+{
+	return param_set_uint(val, kp) ? -EINVAL : 0;
+}
+
+static const struct kernel_param_ops limit_ops = {
+	.set = set_limit,
+	.get = param_get_uint,
+};
+
+module_param_cb(max_user_displays, &limit_ops, &max_user_displays, 0644);
+MODULE_PARM_DESC(max_user_displays,
+		 "most displays, a thread each, of one user without CAP_SYS_RESOURCE (default 64)");
+
+static DEFINE_USER_LIMIT(users);
+
+/* Errors: ENOSPC the user has too many; ENOMEM; EAGAIN, EINTR no thread. */
 static int vdisplay_open(struct inode *inode, struct file *file)
 {
 	struct vdisplay *display = kvzalloc(sizeof(*display), GFP_KERNEL_ACCOUNT);
@@ -36,6 +56,11 @@ static int vdisplay_open(struct inode *inode, struct file *file)
 
 	if (!display)
 		return -ENOMEM;
+	display->user = user_limit_charge(&users, READ_ONCE(max_user_displays));
+	if (IS_ERR(display->user)) {
+		err = PTR_ERR(display->user);
+		goto free;
+	}
 	display->dev = &platform_device->dev;
 	spin_lock_init(&display->lock);
 	init_waitqueue_head(&display->wait);
@@ -43,11 +68,16 @@ static int vdisplay_open(struct inode *inode, struct file *file)
 	display->thread = kthread_run(vdisplay_thread, display, "vdisplay");
 	if (IS_ERR(display->thread)) {
 		err = PTR_ERR(display->thread);
-		kvfree(display);
-		return err;
+		goto uncharge;
 	}
 	file->private_data = display;
 	return stream_open(inode, file);
+
+uncharge:
+	user_limit_uncharge(&users, display->user);
+free:
+	kvfree(display);
+	return err;
 }
 
 static int vdisplay_release(struct inode *inode, struct file *file)
@@ -60,6 +90,7 @@ static int vdisplay_release(struct inode *inode, struct file *file)
 	/* Stopped before it has run at all, the thread has given nothing back. */
 	if (display->pending)
 		vdisplay_buffer_put(display->pending);
+	user_limit_uncharge(&users, display->user);
 	kvfree(display);
 	return 0;
 }

@@ -16,6 +16,8 @@
 
 #include "../compat.h"
 
+struct user_count;
+
 /**
  * struct vdisplay_buffer - a buffer that is shown or about to be
  * @dev: the device
@@ -41,6 +43,7 @@ struct vdisplay_buffer {
 /**
  * struct vdisplay - an open file
  * @dev: the device
+ * @user: who opened it
  * @lock: all below but @front and @thread
  * @wait: the thread waits here for the next frame, readers for events
  * @thread: plays the hardware
@@ -59,6 +62,7 @@ struct vdisplay_buffer {
  */
 struct vdisplay {
 	struct device *dev;
+	struct user_count *user;
 	spinlock_t lock;	/* see above */
 	wait_queue_head_t wait;
 	struct task_struct *thread;

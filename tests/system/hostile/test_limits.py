@@ -16,7 +16,7 @@ from driver import fails
 from locks import READ, WRITE, trylock, unlock
 from state import accesses
 
-from dmabuf_sync import Access, Blitter, Exporter, Sync
+from dmabuf_sync import Access, Blitter, Display, Exporter, Sync
 
 Actors = Callable[[int], list[Actor]]
 NOBODY, SOMEBODY, ROOT = 65534, 65533, 0
@@ -43,6 +43,8 @@ def _make(kind: str, fd: int) -> int:
         _has.append(exporter.allocate(4096))
     elif kind == "object":
         _has.append(Sync("more"))
+    elif kind == "display":
+        _has.append(Display())
     else:
         _has.append(blitter.fill(fd, 1, wait=False))
     return len(_has)
@@ -52,18 +54,22 @@ def _drop() -> None:
     _has.pop().close()
 
 
-@pytest.fixture(params=["buffer", "object", "job"])
+@pytest.fixture(params=["buffer", "object", "job", "display"])
 def kind(request: pytest.FixtureRequest) -> Iterator[str]:
     """What there is a limit of; it is low during the test."""
     name = {
         "buffer": "vdmabuf/parameters/max_user_buffers",
         "object": "dmabuf_sync/parameters/max_user_objects",
         "job": "dmabuf_sync/parameters/max_user_jobs",
+        "display": "vdisplay/parameters/max_user_displays",
     }[request.param]
     path = Path("/sys/module", name)
     old = path.read_text()
     path.write_text(str(LIMIT))
+    # Each open is one more display, unlike with the other devices.
+    os.chmod("/dev/vdisplay", 0o666)
     yield request.param
+    os.chmod("/dev/vdisplay", 0o660)
     path.write_text(old)
 
 

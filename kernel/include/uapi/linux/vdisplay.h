@@ -7,6 +7,7 @@
  * the whole frame as a real scan-out is, and says what it has seen as a CRC. It
  * holds a DMA read lock on the buffer from before the flip that shows it until
  * another one is shown, so nobody who uses locks writes a buffer on display.
+ * open() fails with ENOSPC for a user who has max_user_displays.
  *
  * read() gives struct vdisplay_event, whole ones only; poll() says EPOLLIN when
  * there are some and EPOLLOUT when no flip is pending. The device keeps the

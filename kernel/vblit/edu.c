@@ -169,6 +169,7 @@ static int edu_write(struct vblit_engine *engine, struct vblit_cursor *dst, u64 
 static const struct vblit_backend edu_backend = {
 	.name = "vblit-edu",
 	.chunk = EDU_BUFFER_SIZE,
+	.pieces = 5,
 	.copy = edu_copy,
 	.read = edu_read,
 	.write = edu_write,

@@ -25,9 +25,6 @@
 #define BELOW	ROOM
 #define RESULT	(2 * ROOM)
 
-/* Most that is written between two looks at the clock and at vblit_job.stopped. */
-#define MAX_CHUNK ((u64)64 * 1024)
-
 /**
  * struct run - a job being executed
  * @engine: by this engine
@@ -70,6 +67,7 @@ static void sleep_until(struct run *run, ktime_t due)
 /* Take the time that the bytes written so far take. False if told to stop. */
 static bool pace(struct run *run)
 {
+	const struct vblit_backend *backend = run->engine->vdev->backend;
 	unsigned long speed = READ_ONCE(run->engine->bytes_per_second);
 
 	cond_resched();
@@ -84,18 +82,16 @@ static bool pace(struct run *run)
 		run->began = ktime_get();
 		run->written = 0;
 	}
-	/* At a low speed a hundred looks a second, so that a new one counts soon. */
-	run->chunk = speed ? clamp_t(u64, speed / 100, 1, MAX_CHUNK) : MAX_CHUNK;
-	/* A piece of a slow backend takes long enough. */
-	run->chunk = min_t(u64, run->chunk, run->engine->vdev->backend->chunk);
+	/* At a low speed some looks a second, so that a new one counts soon. */
+	run->chunk = speed ? clamp_t(u64, speed / backend->pieces, 1, backend->chunk) :
+			     backend->chunk;
 	return !stopped(run->job);
 }
 
 /* How much of @length may be written in one piece. */
 static size_t piece(const struct run *run, u64 length)
 {
-	length = min3(length, run->chunk, run->left);
-	return min_t(u64, length, run->engine->vdev->backend->chunk);
+	return min3(length, run->chunk, run->left);
 }
 
 /* The backend has written, or failed. False if that is the end. */

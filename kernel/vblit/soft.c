@@ -100,6 +100,7 @@ static int soft_write(struct vblit_engine *engine, struct vblit_cursor *dst, u64
 const struct vblit_backend vblit_soft = {
 	.name = "vblit",
 	.chunk = SZ_64K,
+	.pieces = 100,
 	.check = soft_check,
 	.copy = soft_copy,
 	.read = soft_read,

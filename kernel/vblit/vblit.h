@@ -33,6 +33,7 @@ struct vblit_job;
  * struct vblit_backend - how the bytes are moved
  * @name: of the device node
  * @chunk: most bytes of one @copy; between two the engine looks at the clock
+ * @pieces: how many it can move in a second, however small
  * @check: can the hardware reach this mapping? 0 or an error; may be NULL
  * @copy: from one buffer to another
  * @read: from a buffer to byte @at of the engine's scratch memory
@@ -44,6 +45,7 @@ struct vblit_job;
 struct vblit_backend {
 	const char *name;
 	size_t chunk;
+	unsigned int pieces;
 	int (*check)(struct device *dev, struct sg_table *sgt);
 	int (*copy)(struct vblit_engine *engine, struct vblit_cursor *dst, u64 to,
 		    struct vblit_cursor *src, u64 from, size_t length);

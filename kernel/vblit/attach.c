@@ -85,11 +85,43 @@ void vblit_detach(struct vblit_device *vdev, struct vblit_attachment *attachment
 		return;
 	}
 	list_del(&attachment->node);
-	dma_buf_detach(attachment->dmabuf, attachment->attach);
+	if (attachment->attach)
+		dma_buf_detach(attachment->dmabuf, attachment->attach);
 	mutex_unlock(&vdev->attach_lock);
 	dma_buf_put(attachment->dmabuf);
 	mutex_destroy(&attachment->lock);
 	kfree(attachment);
+}
+
+static bool any_mapped(struct vblit_device *vdev)
+{
+	struct vblit_attachment *attachment;
+	bool mapped = false;
+
+	mutex_lock(&vdev->attach_lock);
+	list_for_each_entry(attachment, &vdev->attachments, node)
+		mapped |= READ_ONCE(attachment->mapped) != 0;
+	mutex_unlock(&vdev->attach_lock);
+	return mapped;
+}
+
+/**
+ * vblit_detach_all - the device goes; wait until no job needs it
+ * @vdev: device without jobs that have still to be mapped
+ *
+ * The jobs keep their dma-bufs.
+ */
+void vblit_detach_all(struct vblit_device *vdev)
+{
+	struct vblit_attachment *attachment;
+
+	wait_event(vdev->unmapped, !any_mapped(vdev));
+	mutex_lock(&vdev->attach_lock);
+	list_for_each_entry(attachment, &vdev->attachments, node) {
+		dma_buf_detach(attachment->dmabuf, attachment->attach);
+		attachment->attach = NULL;
+	}
+	mutex_unlock(&vdev->attach_lock);
 }
 
 static int check_mapping(struct vblit_device *vdev, struct sg_table *sgt, size_t size)
@@ -134,7 +166,7 @@ int vblit_map(struct vblit_device *vdev, struct vblit_attachment *attachment)
 		vblit_check_coherency(vdev->dev, attachment->dmabuf, sgt);
 		attachment->sgt = sgt;
 	}
-	attachment->mapped++;
+	WRITE_ONCE(attachment->mapped, attachment->mapped + 1);
 unlock:
 	mutex_unlock(&attachment->lock);
 	return err;
@@ -142,17 +174,24 @@ unlock:
 
 /**
  * vblit_unmap - undo vblit_map()
+ * @vdev: device
  * @attachment: attachment
  */
-void vblit_unmap(struct vblit_attachment *attachment)
+void vblit_unmap(struct vblit_device *vdev, struct vblit_attachment *attachment)
 {
+	bool last;
+
 	mutex_lock(&attachment->lock);
-	if (!--attachment->mapped) {
+	last = attachment->mapped == 1;
+	if (last) {
 		dma_buf_unmap_attachment_unlocked(attachment->attach, attachment->sgt,
 						  DMA_BIDIRECTIONAL);
 		attachment->sgt = NULL;
 	}
+	WRITE_ONCE(attachment->mapped, attachment->mapped - 1);
 	mutex_unlock(&attachment->lock);
+	if (last)
+		wake_up_all(&vdev->unmapped);
 }
 
 /**

@@ -10,18 +10,33 @@
 #include "vblit.h"
 
 /**
- * struct vblit_file - an open file
- * @vdev: device
- * @jobs: its jobs that can still be cancelled
+ * DOC: devices that go
+ *
+ * A PCI device can be removed, or pulled out, at any time. Then what was not granted is
+ * cancelled, the job that runs comes to its end, by the watchdog if need be, those behind
+ * it fail, and all buffers are detached. Files and job fds stay: the ones get ENODEV, the
+ * others tell how the job ended.
  */
-struct vblit_file {
-	struct vblit_device *vdev;
-	struct list_head jobs;
-};
 
 static DEFINE_MUTEX(devices_lock);
 static LIST_HEAD(devices);
 
+static void free_device(struct kref *ref)
+{
+	kfree(container_of(ref, struct vblit_device, ref));
+}
+
+void vblit_device_get(struct vblit_device *vdev)
+{
+	kref_get(&vdev->ref);
+}
+
+void vblit_device_put(struct vblit_device *vdev)
+{
+	kref_put(&vdev->ref, free_device);
+}
+
+/* The device stays meanwhile: misc_deregister() waits for us. */
 static int vblit_open(struct inode *inode, struct file *file)
 {
 	struct vblit_file *vfile = kzalloc(sizeof(*vfile), GFP_KERNEL_ACCOUNT);
@@ -30,6 +45,10 @@ static int vblit_open(struct inode *inode, struct file *file)
 		return -ENOMEM;
 	vfile->vdev = container_of(file->private_data, struct vblit_device, misc);
 	INIT_LIST_HEAD(&vfile->jobs);
+	vblit_device_get(vfile->vdev);
+	mutex_lock(&vfile->vdev->jobs_lock);
+	list_add_tail(&vfile->node, &vfile->vdev->files);
+	mutex_unlock(&vfile->vdev->jobs_lock);
 	file->private_data = vfile;
 	return 0;
 }
@@ -37,8 +56,13 @@ static int vblit_open(struct inode *inode, struct file *file)
 static int vblit_release(struct inode *inode, struct file *file)
 {
 	struct vblit_file *vfile = file->private_data;
+	struct vblit_device *vdev = vfile->vdev;
 
-	vblit_cancel_all(vfile->vdev, &vfile->jobs);
+	vblit_cancel_jobs(vdev, vfile);
+	mutex_lock(&vdev->jobs_lock);
+	list_del(&vfile->node);
+	mutex_unlock(&vdev->jobs_lock);
+	vblit_device_put(vdev);
 	kfree(vfile);
 	return 0;
 }
@@ -68,7 +92,7 @@ static long vblit_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	case VBLIT_IOC_QUERY:
 		return ioctl_query(vfile->vdev, arg);
 	case VBLIT_IOC_SUBMIT:
-		return vblit_submit(vfile->vdev, &vfile->jobs, (void __user *)arg);
+		return vblit_submit(vfile, (void __user *)arg);
 	default:
 		return -ENOTTY;
 	}
@@ -136,13 +160,17 @@ struct vblit_device *vblit_device_add(struct device *dev, const struct vblit_bac
 
 	if (!vdev)
 		return ERR_PTR(-ENOMEM);
+	kref_init(&vdev->ref);
 	vdev->dev = dev;
 	vdev->backend = backend;
 	vdev->priv = priv;
 	vdev->own_view = vblit_has_own_view(dev);
 	mutex_init(&vdev->attach_lock);
 	INIT_LIST_HEAD(&vdev->attachments);
+	init_waitqueue_head(&vdev->unmapped);
+	init_rwsem(&vdev->submit_lock);
 	mutex_init(&vdev->jobs_lock);
+	INIT_LIST_HEAD(&vdev->files);
 	spin_lock_init(&vdev->engine_lock);
 	INIT_LIST_HEAD(&vdev->started);
 	err = start_engines(vdev, engines);
@@ -170,7 +198,7 @@ free:
 
 /**
  * vblit_device_remove - undo vblit_device_add()
- * @vdev: device; no file of it is open, since files pin the module
+ * @vdev: device; files may be open and jobs may run
  */
 void vblit_device_remove(struct vblit_device *vdev)
 {
@@ -178,8 +206,13 @@ void vblit_device_remove(struct vblit_device *vdev)
 	list_del(&vdev->node);
 	mutex_unlock(&devices_lock);
 	misc_deregister(&vdev->misc);
-	/* Every job pinned us; the last callback may still be on its way out. */
+	down_write(&vdev->submit_lock);
+	WRITE_ONCE(vdev->gone, true);
+	up_write(&vdev->submit_lock);
+	vblit_cancel_jobs(vdev, NULL);
+	/* What was being granted is a fence now; and the last callback has returned. */
 	dmabuf_sync_flush();
+	vblit_detach_all(vdev);
 	stop_engines(vdev);
-	kfree(vdev);
+	vblit_device_put(vdev);
 }

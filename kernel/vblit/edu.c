@@ -308,15 +308,11 @@ static const struct pci_device_id edu_ids[] = {
 };
 MODULE_DEVICE_TABLE(pci, edu_ids);
 
-/* Unbinding by hand would pull the device away from under its jobs. */
 static struct pci_driver edu_driver = {
 	.name = "vblit-edu",
 	.id_table = edu_ids,
 	.probe = edu_probe,
 	.remove = edu_remove,
-	.driver = {
-		.suppress_bind_attrs = true,
-	},
 };
 
 /**

@@ -54,7 +54,7 @@ static int job_prepare(struct dmabuf_sync *sync, void *priv)
 
 unmap:
 	while (i--)
-		vblit_unmap(job->buffers[i]);
+		vblit_unmap(job->vdev, job->buffers[i]);
 	return err;
 }
 
@@ -74,7 +74,7 @@ static void job_finish(struct dmabuf_sync *sync, void *priv)
 	unsigned int i;
 
 	for (i = 0; i < job->buffer_count; i++)
-		vblit_unmap(job->buffers[i]);
+		vblit_unmap(job->vdev, job->buffers[i]);
 	if (vblit_job_leave_list(job))
 		dmabuf_sync_fini(sync);
 }
@@ -100,6 +100,7 @@ void vblit_job_free(struct vblit_job *job)
 {
 	while (job->buffer_count)
 		vblit_detach(job->vdev, job->buffers[--job->buffer_count]);
+	vblit_device_put(job->vdev);
 	kvfree(job->buffers);
 	kvfree(job);
 }
@@ -197,29 +198,39 @@ struct dmabuf_sync *vblit_job_sync(struct vblit_job *job)
 	return sync;
 }
 
+/* The newest job of a file, or of any file. */
+static struct vblit_job *take_job(struct vblit_device *vdev, struct vblit_file *vfile)
+{
+	struct vblit_job *job = NULL;
+	struct vblit_file *each;
+
+	mutex_lock(&vdev->jobs_lock);
+	list_for_each_entry(each, &vdev->files, node) {
+		if ((vfile && each != vfile) || list_empty(&each->jobs))
+			continue;
+		job = list_last_entry(&each->jobs, struct vblit_job, node);
+		list_del_init(&job->node);
+		break;
+	}
+	mutex_unlock(&vdev->jobs_lock);
+	return job;
+}
+
 /**
- * vblit_cancel_all - a file is closed: take back what was not granted
+ * vblit_cancel_jobs - a file is closed, or the device goes: take back what was not granted
  * @vdev: device
- * @jobs: list of the file
+ * @vfile: file, or NULL for all
  *
  * The newest first: a job that another one kept back must not be granted
  * because that one goes.
  */
-void vblit_cancel_all(struct vblit_device *vdev, struct list_head *jobs)
+void vblit_cancel_jobs(struct vblit_device *vdev, struct vblit_file *vfile)
 {
 	struct vblit_job *job;
-	struct dmabuf_sync *sync;
 
-	for (;;) {
-		mutex_lock(&vdev->jobs_lock);
-		job = list_empty(jobs) ? NULL : list_last_entry(jobs, struct vblit_job, node);
-		if (job) {
-			list_del_init(&job->node);
-			sync = job->sync;
-		}
-		mutex_unlock(&vdev->jobs_lock);
-		if (!job)
-			return;
+	while ((job = take_job(vdev, vfile))) {
+		struct dmabuf_sync *sync = job->sync;
+
 		dmabuf_sync_cancel(sync);
 		dmabuf_sync_fini(sync);
 	}

@@ -284,6 +284,10 @@ bool vblit_run(struct vblit_engine *engine, struct vblit_job *job, int *err)
 	unsigned int latency = READ_ONCE(engine->latency_us), i;
 
 	*err = 0;
+	if (READ_ONCE(engine->vdev->gone)) {
+		*err = -ENODEV;
+		return true;
+	}
 	switch (READ_ONCE(engine->fault)) {
 	case VBLIT_FAULT_HANG:
 		wait_event_idle(engine->wait, stopped(job));

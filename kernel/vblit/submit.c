@@ -73,6 +73,7 @@ static struct vblit_job *make_job(struct vblit_device *vdev, const struct vblit_
 	job = kvzalloc(struct_size(job, steps, submit->num_ops), GFP_KERNEL_ACCOUNT);
 	if (!job)
 		return ERR_PTR(-ENOMEM);
+	vblit_device_get(vdev);
 	job->vdev = vdev;
 	INIT_LIST_HEAD(&job->node);
 	INIT_LIST_HEAD(&job->engine_node);
@@ -136,21 +137,85 @@ static int wait_granted(struct dmabuf_sync *sync)
 }
 
 /**
+ * struct submission - a job on its way
+ * @job: lives as long as @sync
+ * @sync: its object; a reference
+ * @file: its job file, to be installed as @fd
+ * @fd: reserved
+ */
+struct submission {
+	struct vblit_job *job;
+	struct dmabuf_sync *sync;
+	struct file *file;
+	int fd;
+};
+
+/* Up to dmabuf_sync_submit(); the device does not go meanwhile. */
+static int queue_job(struct vblit_file *vfile, const struct vblit_submit *submit,
+		     struct vblit_submit __user *user, struct submission *made)
+{
+	struct vblit_device *vdev = vfile->vdev;
+	struct vblit_job *job;
+	int err;
+
+	job = make_job(vdev, submit);
+	if (IS_ERR(job))
+		return PTR_ERR(job);
+	made->job = job;
+	made->sync = vblit_job_sync(job);
+	if (IS_ERR(made->sync))
+		return PTR_ERR(made->sync);
+
+	err = set_fences(made->sync, submit);
+	if (err)
+		goto fini_sync;
+	made->fd = get_unused_fd_flags(O_CLOEXEC);
+	if (made->fd < 0) {
+		err = made->fd;
+		goto fini_sync;
+	}
+	made->file = dmabuf_sync_job_file(made->sync);
+	if (IS_ERR(made->file)) {
+		err = PTR_ERR(made->file);
+		goto put_fd;
+	}
+	/* Before it is submitted: a bad pointer must not leave a job running. */
+	err = -EFAULT;
+	if (put_user(made->fd, &user->job_fd))
+		goto put_file;
+
+	mutex_lock(&vdev->jobs_lock);
+	list_add_tail(&job->node, &vfile->jobs);
+	mutex_unlock(&vdev->jobs_lock);
+	/* The list has the reference now; this one keeps the object for us. */
+	dmabuf_sync_hold(made->sync);
+	err = dmabuf_sync_submit(made->sync, vblit_job_granted);
+	if (!err)
+		return 0;
+	if (vblit_job_leave_list(job))
+		dmabuf_sync_fini(made->sync);
+put_file:
+	fput(made->file);
+put_fd:
+	put_unused_fd(made->fd);
+fini_sync:
+	dmabuf_sync_fini(made->sync);
+	return err;
+}
+
+/**
  * vblit_submit - VBLIT_IOC_SUBMIT
- * @vdev: device
- * @jobs: list of the file
+ * @vfile: file
  * @user: argument
  *
  * Returns: 0 or one of the errors of struct vblit_submit.
  */
-int vblit_submit(struct vblit_device *vdev, struct list_head *jobs,
-		 struct vblit_submit __user *user)
+int vblit_submit(struct vblit_file *vfile, struct vblit_submit __user *user)
 {
+	struct vblit_device *vdev = vfile->vdev;
 	struct vblit_submit submit;
-	struct dmabuf_sync *sync;
-	struct vblit_job *job;
-	struct file *file;
-	int fd, err;
+	struct submission made;
+	int err;
 
 	if (copy_from_user(&submit, user, sizeof(submit)))
 		return -EFAULT;
@@ -159,59 +224,24 @@ int vblit_submit(struct vblit_device *vdev, struct list_head *jobs,
 		return -EINVAL;
 	if (submit.num_ops > VBLIT_MAX_OPS || submit.num_in_fences > VBLIT_MAX_IN_FENCES)
 		return -EMSGSIZE;
-	job = make_job(vdev, &submit);
-	if (IS_ERR(job))
-		return PTR_ERR(job);
-	sync = vblit_job_sync(job);
-	if (IS_ERR(sync))
-		return PTR_ERR(sync);
-
-	err = set_fences(sync, &submit);
+	down_read(&vdev->submit_lock);
+	err = vdev->gone ? -ENODEV : queue_job(vfile, &submit, user, &made);
+	up_read(&vdev->submit_lock);
 	if (err)
-		goto fini_sync;
-	fd = get_unused_fd_flags(O_CLOEXEC);
-	if (fd < 0) {
-		err = fd;
-		goto fini_sync;
-	}
-	file = dmabuf_sync_job_file(sync);
-	if (IS_ERR(file)) {
-		err = PTR_ERR(file);
-		goto put_fd;
-	}
-	/* Before it is submitted: a bad pointer must not leave a job running. */
-	err = -EFAULT;
-	if (put_user(fd, &user->job_fd))
-		goto put_file;
-
-	mutex_lock(&vdev->jobs_lock);
-	list_add_tail(&job->node, jobs);
-	mutex_unlock(&vdev->jobs_lock);
-	/* The list has the reference now; this one keeps the object for us. */
-	dmabuf_sync_hold(sync);
-	err = dmabuf_sync_submit(sync, vblit_job_granted);
-	if (!err && !(submit.flags & VBLIT_SUBMIT_NO_WAIT))
-		err = wait_granted(sync);
-	if (err) {
-		if (vblit_job_leave_list(job))
-			dmabuf_sync_fini(sync);
-		goto drop_sync;
-	}
-	dmabuf_sync_fini(sync);
-	fd_install(fd, file);
+		return err;
+	if (!(submit.flags & VBLIT_SUBMIT_NO_WAIT))
+		err = wait_granted(made.sync);
+	if (err)
+		goto drop_job;
+	dmabuf_sync_fini(made.sync);
+	fd_install(made.fd, made.file);
 	return 0;
 
-drop_sync:
-	dmabuf_sync_fini(sync);
-	fput(file);
-	put_unused_fd(fd);
-	return err;
-
-put_file:
-	fput(file);
-put_fd:
-	put_unused_fd(fd);
-fini_sync:
-	dmabuf_sync_fini(sync);
+drop_job:
+	if (vblit_job_leave_list(made.job))
+		dmabuf_sync_fini(made.sync);
+	dmabuf_sync_fini(made.sync);
+	fput(made.file);
+	put_unused_fd(made.fd);
 	return err;
 }

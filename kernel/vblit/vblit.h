@@ -9,9 +9,11 @@
 #include <linux/device.h>
 #include <linux/dma-buf.h>
 #include <linux/kobject.h>
+#include <linux/kref.h>
 #include <linux/list.h>
 #include <linux/miscdevice.h>
 #include <linux/mutex.h>
+#include <linux/rwsem.h>
 #include <linux/spinlock.h>
 #include <linux/wait.h>
 
@@ -57,21 +59,27 @@ struct vblit_backend {
 
 /**
  * struct vblit_device - a device node and its engines
+ * @ref: the driver's, one for each open file and one for each job
  * @node: in the list of all devices
- * @dev: does the DMA
+ * @dev: does the DMA; not to be used once the device is @gone
  * @backend: moves the bytes
  * @priv: the backend's
  * @own_view: it sees memory through a copy or caches of its own
  * @misc: device node
  * @attach_lock: @attachments and their users
  * @attachments: one for each dma-buf that a job uses
- * @jobs_lock: vblit_job.node of all jobs
+ * @unmapped: whoever waits for attachments to be unmapped waits here
+ * @submit_lock: read: a job is being submitted; write: @gone
+ * @gone: the driver has let go of the device
+ * @jobs_lock: vblit_job.node of all jobs, and @files
+ * @files: open files
  * @engine_lock: @started, vblit_engine.job and vblit_job.stopped
  * @started: jobs that wait for an engine, in order
  * @engine_count: length of @engines
  * @engines: the engines
  */
 struct vblit_device {
+	struct kref ref;
 	struct list_head node;
 	struct device *dev;
 	const struct vblit_backend *backend;
@@ -80,11 +88,27 @@ struct vblit_device {
 	struct miscdevice misc;
 	struct mutex attach_lock;	/* see above */
 	struct list_head attachments;
+	wait_queue_head_t unmapped;
+	struct rw_semaphore submit_lock;	/* see above */
+	bool gone;
 	struct mutex jobs_lock;		/* see above */
+	struct list_head files;
 	spinlock_t engine_lock;		/* see above */
 	struct list_head started;
 	unsigned int engine_count;
 	struct vblit_engine *engines[VBLIT_MAX_ENGINES];
+};
+
+/**
+ * struct vblit_file - an open file
+ * @vdev: reference
+ * @node: in vblit_device.files
+ * @jobs: its jobs that can still be cancelled
+ */
+struct vblit_file {
+	struct vblit_device *vdev;
+	struct list_head node;
+	struct list_head jobs;
 };
 
 /* vblit_engine.fault: what happens to the jobs that begin while it is set */
@@ -137,7 +161,7 @@ struct vblit_engine {
  * struct vblit_attachment - a dma-buf that jobs of this device use
  * @node: in vblit_device.attachments
  * @dmabuf: reference
- * @attach: made with the first job, detached with the last
+ * @attach: made with the first job, detached with the last; NULL once the device is gone
  * @sgt: mapping, while @mapped is not zero
  * @users: jobs, under vblit_device.attach_lock
  * @lock: @sgt and @mapped; outside any dma_resv
@@ -209,6 +233,8 @@ struct vblit_job {
 struct vblit_device *vblit_device_add(struct device *dev, const struct vblit_backend *backend,
 				      unsigned int engines, void *priv);
 void vblit_device_remove(struct vblit_device *vdev);
+void vblit_device_get(struct vblit_device *vdev);
+void vblit_device_put(struct vblit_device *vdev);
 void vblit_visit_engines(void (*func)(struct vblit_engine *engine));
 
 /* params.c */
@@ -226,8 +252,9 @@ u64 vblit_op_bytes(const struct vblit_op *op);
 /* attach.c */
 struct vblit_attachment *vblit_attach(struct vblit_device *vdev, struct dma_buf *dmabuf);
 void vblit_detach(struct vblit_device *vdev, struct vblit_attachment *attachment);
+void vblit_detach_all(struct vblit_device *vdev);
 int vblit_map(struct vblit_device *vdev, struct vblit_attachment *attachment);
-void vblit_unmap(struct vblit_attachment *attachment);
+void vblit_unmap(struct vblit_device *vdev, struct vblit_attachment *attachment);
 void vblit_cursor_init(struct vblit_cursor *cursor, struct vblit_attachment *attachment);
 dma_addr_t vblit_cursor_seek(struct vblit_cursor *cursor, u64 offset, size_t *length);
 
@@ -237,15 +264,14 @@ void vblit_check_coherency(struct device *dev, const struct dma_buf *dmabuf,
 			   struct sg_table *sgt);
 
 /* submit.c */
-int vblit_submit(struct vblit_device *vdev, struct list_head *jobs,
-		 struct vblit_submit __user *user);
+int vblit_submit(struct vblit_file *vfile, struct vblit_submit __user *user);
 
 /* job.c */
 struct dmabuf_sync *vblit_job_sync(struct vblit_job *job);
 bool vblit_job_leave_list(struct vblit_job *job);
 void vblit_job_granted(struct dmabuf_sync *sync, void *priv, int err);
 void vblit_job_free(struct vblit_job *job);
-void vblit_cancel_all(struct vblit_device *vdev, struct list_head *jobs);
+void vblit_cancel_jobs(struct vblit_device *vdev, struct vblit_file *vfile);
 
 /* engine.c */
 struct vblit_engine *vblit_engine_start(struct vblit_device *vdev, unsigned int index);

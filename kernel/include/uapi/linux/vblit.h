@@ -129,7 +129,8 @@ struct vblit_op {
  * in-fence is no sync_file; EMSGSIZE too many operations or in-fences; EMFILE,
  * ENFILE too many open files; ENOSPC the user has max_user_jobs (of dmabuf_sync) that
  * are not done; EINTR (waiting to be granted: the job was taken
- * back); ENOMEM; what an exporter says to attach. Rectangles of the same buffer
+ * back); ENODEV the device has been removed, ECANCELED it was while the job waited
+ * to be granted; ENOMEM; what an exporter says to attach. Rectangles of the same buffer
  * with different pitches overlap if the bytes from their first to their last
  * pixel do.
  */

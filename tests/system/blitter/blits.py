@@ -4,17 +4,55 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytest
 
 from dmabuf_sync import Access, Blit, Blitter, Copy, DmaBuf, Fill, Operation, Rect
 from dmabuf_sync._uapi import ffi, lib
 
-SIZE = 65536
 PARAMETERS = "/sys/module/vblit/parameters"
-PATIENCE = 20.0
+PATIENCE = 50.0
 """Seconds after which a job that should be done is taken never to be."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """A back-end of the engine, and how much of it one test can ask."""
+
+    name: str
+    size: int
+    """Bytes of a buffer."""
+    rows: int
+    """Of a picture."""
+    times: int
+    """How often to do what is to be done often."""
+
+    @property
+    def path(self) -> str:
+        return f"/dev/{self.name}"
+
+    def row(self, bytes_per_pixel: int = 4) -> Rect:
+        """All of a buffer."""
+        return Rect(0, 0, self.size // bytes_per_pixel, 1, self.size, bytes_per_pixel)
+
+
+SOFT = Device("vblit", 65536, rows=70, times=60)
+# QEMU's PCI device needs a tenth of a second for each transfer, and two for 2 KiB or a row.
+EDU = Device("vblit-edu", 8192, rows=4, times=3)
+
+# How a test says on which of the two it runs; without saying so on both, on edu as a slow test.
+on_both = pytest.mark.parametrize("device", [SOFT, EDU], indirect=True, ids=lambda each: each.name)
+
+
+def not_on_edu(reason: str) -> pytest.MarkDecorator:
+    """Run on vblit only."""
+    skip = (pytest.mark.slow, pytest.mark.skip(reason=f"vblit-edu: {reason}"))
+    devices = [SOFT, pytest.param(EDU, marks=skip)]
+    return pytest.mark.parametrize("device", devices, indirect=True, ids=lambda each: each.name)
+
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -24,7 +62,7 @@ with open("/proc/cmdline") as _file:
 COHERENT = ("vdmabuf", "heap")
 
 
-def noise(seed: int, length: int = SIZE) -> Bytes:
+def noise(seed: int, length: int) -> Bytes:
     return np.random.default_rng(seed).integers(0, 256, length, np.uint8)
 
 
@@ -34,11 +72,15 @@ def write(buffer: DmaBuf, data: Bytes) -> None:
         np.frombuffer(memory, np.uint8)[:] = data
 
 
-def read(buffer: DmaBuf | int, length: int = SIZE) -> Bytes:
-    """What the CPU sees at the start of a buffer. For a number, gives up this process's locks."""
+def read(buffer: DmaBuf | int, length: int | None = None) -> Bytes:
+    """What the CPU sees at the start of a buffer, or in all of it.
+
+    For a number, gives up this process's locks.
+    """
     if isinstance(buffer, int):
         with DmaBuf(os.dup(buffer)) as again:
             return read(again, length)
+    length = buffer.size if length is None else length
     with buffer.locked(Access.READ), buffer.map(Access.READ, length=length) as memory:
         return np.frombuffer(memory, np.uint8).copy()
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 from actors import until
-from blits import PATIENCE, SIZE, noise, read, submit, write
+from blits import PATIENCE, Device, noise, on_both, read, submit, write
 from buffers import available
 from state import accesses
 from vgem import VgemBuffer
@@ -22,24 +22,30 @@ from dmabuf_sync._uapi import ffi, lib
 Make = Callable[[int], list[DmaBuf]]
 SetParameter = Callable[[str, int], None]
 
-ROW = Rect(0, 0, SIZE // 4, 1, pitch=SIZE)
+ROW = Rect(0, 0, 256, 1, pitch=1024)
 
 
 @pytest.fixture
-def vgem() -> Iterator[VgemBuffer]:
+def vgem(device: Device) -> Iterator[VgemBuffer]:
     """A buffer of a foreign driver, which puts fences on it at will."""
     if not available("vgem"):
         pytest.skip("this kernel has no vgem")
-    buffer = VgemBuffer(SIZE)
+    buffer = VgemBuffer(device.size)
     yield buffer
     buffer.close()
 
 
+@on_both
 def test_job_waits_for_its_in_fences(
-    blitter: Blitter, dst: DmaBuf, vgem: VgemBuffer, make: Make, set_vblit: SetParameter
+    device: Device,
+    blitter: Blitter,
+    dst: DmaBuf,
+    vgem: VgemBuffer,
+    make: Make,
+    set_vblit: SetParameter,
 ) -> None:
     """A foreign one and a job's; it is granted before."""
-    set_vblit("bytes_per_second", 4 * SIZE)
+    set_vblit("bytes_per_second", 4 * device.size)
     (other,) = make(1)
     fence = vgem.attach(write=True)
     slow = blitter.fill(other, 1)
@@ -52,9 +58,10 @@ def test_job_waits_for_its_in_fences(
     vgem.signal(fence)
     job.wait(PATIENCE)
     assert job.info().started_ns > slow.info().started_ns
-    assert (read(dst) == 1).all()
+    assert (read(dst, 1024) == 1).all()
 
 
+@on_both
 def test_implicit_fences_are_ignored(blitter: Blitter, vgem: VgemBuffer) -> None:
     """Of others: the implicit job waits for one, the explicit one does not."""
     fence = vgem.attach(write=True)
@@ -64,13 +71,13 @@ def test_implicit_fences_are_ignored(blitter: Blitter, vgem: VgemBuffer) -> None
     assert implicit.info().state is JobState.GRANTED
     vgem.signal(fence)
     implicit.wait(PATIENCE)
-    assert (read(vgem.dmabuf) == 3).all()
+    assert (read(vgem.dmabuf, 1024) == 3).all()
 
 
 def test_explicit_job_is_a_fence(
     blitter: Blitter, vgem: VgemBuffer, set_vblit: SetParameter
 ) -> None:
-    set_vblit("bytes_per_second", SIZE)
+    set_vblit("bytes_per_second", 1024)
     job = blitter.submit(vgem.fd, [Fill(ROW, 0x04040404)], implicit=False)
     with pytest.raises(OSError, match=rf"\[Errno {errno.EBUSY}\]"):
         vgem.attach(write=False)
@@ -89,15 +96,15 @@ def test_explicit_job_waits_for_the_cpu(blitter: Blitter, dst: DmaBuf) -> None:
 
 
 def test_explicit_jobs_wait_for_jobs(
-    blitter: Blitter, make: Make, set_vblit: SetParameter
+    device: Device, blitter: Blitter, make: Make, set_vblit: SetParameter
 ) -> None:
     """Without a single in-fence a chain of them does the right thing."""
     buffers = make(5)
-    data = noise(60)
+    data = noise(60, device.size)
     write(buffers[0], data)
-    set_vblit("bytes_per_second", 40 * SIZE)
+    set_vblit("bytes_per_second", 40 * device.size)
     for a, b in itertools.pairwise(buffers):
-        job = blitter.submit(b, [Copy(a, SIZE)], implicit=False, wait=False)
+        job = blitter.submit(b, [Copy(a, device.size)], implicit=False, wait=False)
     job.wait(PATIENCE)
     assert np.array_equal(read(buffers[-1]), data)
 
@@ -115,10 +122,12 @@ def test_in_fence_that_has_failed(
         blitter.submit(two, [Fill(ROW, 1)], in_fences=[fence]).wait(PATIENCE)
 
 
-def test_job_with_in_fences_that_is_taken_back(dst: DmaBuf, vgem: VgemBuffer) -> None:
+def test_job_with_in_fences_that_is_taken_back(
+    device: Device, dst: DmaBuf, vgem: VgemBuffer
+) -> None:
     fence = vgem.attach(write=True)
     dst.lock(Access.WRITE)
-    with Blitter() as blitter, vgem.dmabuf.export_sync_file(Access.READ) as foreign:
+    with Blitter(device.path) as blitter, vgem.dmabuf.export_sync_file(Access.READ) as foreign:
         job = blitter.submit(dst, [Fill(ROW, 1)], in_fences=[foreign], wait=False)
     until(lambda: job.done, "taking a job back")
     assert job.status == -errno.ECANCELED
@@ -134,7 +143,7 @@ def test_bad_fences(blitter: Blitter, buf: int) -> None:
         "dst__width": 16,
         "dst__height": 8,
     }
-    job = blitter.fill(buf, 1)
+    job = blitter.fill(buf, 1, ROW)
     with job.sync_file() as fence:
         most = lib.VBLIT_MAX_IN_FENCES
 

@@ -12,16 +12,18 @@ import os
 import resource
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from blits import SIZE, rows, span, submit
+from blits import EDU, SOFT, Device, rows, span, submit
 from buffers import allocate_readonly
 from state import accesses, counters, open_files
 
 from dmabuf_sync import Blit, Blitter, Rect, Sync
 from dmabuf_sync._uapi import ffi, lib
 
+SIZE = SOFT.size
 GOOD = {
     "op": lib.VBLIT_OP_FILL,
     "dst__pitch": 64,
@@ -35,6 +37,20 @@ BLIT |= {name.replace("dst", "src"): value for name, value in BLIT.items() if "_
 BIG = 0xFFFFFFFF
 HUGE = (1 << 64) - 1
 LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+@pytest.fixture(
+    params=[SOFT, pytest.param(replace(EDU, size=SIZE), marks=pytest.mark.slow)],
+    ids=lambda each: each.name,
+)
+def device(request: pytest.FixtureRequest, set_vblit: Callable[[str, int], None]) -> Device:
+    """Each back-end. Only what is checked matters here: edu, which is slow, executes nothing."""
+    made: Device = request.param
+    if not os.path.exists(made.path):
+        pytest.skip(f"this guest has no {made.name}")
+    if made.name == EDU.name:
+        set_vblit("fault", 2)
+    return made
 
 
 def _state() -> tuple[int, set[str]]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from actors import until
-from blits import PATIENCE, SIZE, read
+from blits import PATIENCE, SOFT, Device, read
 from locks import WRITE, lock, unlock
 from reload import insmod, rmmod
 
@@ -24,21 +24,23 @@ def _loaded_again() -> Iterator[None]:
         assert insmod() == ""
 
 
-def test_unload_and_load(buf: int) -> None:
+def test_unload_and_load(device: Device, buf: int) -> None:
     for _ in range(2):
         assert rmmod() == ""
-        assert not os.path.exists("/dev/vblit")
+        assert not os.path.exists(device.path)
         assert insmod() == ""
-        with Blitter() as blitter:
+        with Blitter(device.path) as blitter:
             assert "in use" in rmmod()
             blitter.fill(buf, 0x11111111).wait(PATIENCE)
         until(lambda: not rmmod(), "unloading")
         assert insmod() == ""
 
 
-def test_running_job_outlives_the_file(buf: int, set_vblit: SetParameter) -> None:
-    set_vblit("bytes_per_second", SIZE)
-    with Blitter() as blitter:
+def test_running_job_outlives_the_file(
+    device: Device, buf: int, set_vblit: SetParameter
+) -> None:
+    set_vblit("bytes_per_second", device.size)
+    with Blitter(device.path) as blitter:
         job = blitter.fill(buf, 0x22222222)
     assert "in use" in rmmod()
     assert not job.done
@@ -53,9 +55,9 @@ def test_running_job_outlives_the_file(buf: int, set_vblit: SetParameter) -> Non
     assert insmod() == ""
 
 
-def test_job_that_was_taken_back_is_no_use(buf: int) -> None:
+def test_job_that_was_taken_back_is_no_use(device: Device, buf: int) -> None:
     lock(buf, WRITE)
-    with Blitter() as blitter:
+    with Blitter(device.path) as blitter:
         job = blitter.fill(buf, 1, wait=False)
         assert "in use" in rmmod()
     until(lambda: not rmmod(), "unloading")
@@ -63,12 +65,14 @@ def test_job_that_was_taken_back_is_no_use(buf: int) -> None:
     unlock(buf)
 
 
-def test_unload_as_soon_as_jobs_end(bufs: Callable[[int], list[int]]) -> None:
+def test_unload_as_soon_as_jobs_end(
+    device: Device, bufs: Callable[[int], list[int]]
+) -> None:
     """rmmod right behind the last callback."""
     buffers = bufs(4)
     for _ in range(3):
-        with Blitter() as blitter:
-            for fd in buffers * 4:
+        with Blitter(device.path) as blitter:
+            for fd in buffers * (4 if device is SOFT else 1):
                 blitter.fill(fd, 1, wait=False).close()
         until(lambda: not rmmod(), "unloading")
         assert insmod() == ""

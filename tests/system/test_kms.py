@@ -3,26 +3,19 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import subprocess
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 from actors import Actor, until
 from locks import WRITE, lock, trylock, unlock
+from screens import DRIVERS, PATIENCE, Canvas, Screen, canvas, colors, fill, noise
 from state import accesses, waiting
 
-from dmabuf_sync import Access, LockRevoked, Mapping, Sync
-from dmabuf_sync.demo import draw, kms
+from dmabuf_sync import Access, LockRevoked, Sync
+from dmabuf_sync.demo import draw
 from dmabuf_sync.demo.draw import Pixels
-from dmabuf_sync.demo.screen import screendump
-
-# What the test guest calls the display: the kernel's module, and the name it has for itself.
-DRIVERS = {"virtio": ("virtio-gpu", "virtio_gpu"), "bochs": ("bochs", "bochs-drm")}
-PATIENCE = 20.0
 
 # What an actor keeps.
 _kept: Sync
@@ -32,62 +25,11 @@ pytestmark = pytest.mark.slow
 Actors = Callable[[int], list[Actor]]
 
 
-class Screen:
-    """A display with two frames."""
-
-    def __init__(self, name: str) -> None:
-        module, driver = DRIVERS[name]
-        subprocess.run(["modprobe", module], check=True)
-        self.name = name
-        self.card = kms.Card(until(lambda: kms.node(driver), "the driver's node"))
-
-    def frames(self, count: int) -> list[kms.Frame]:
-        try:
-            return [self.card.frame() for _ in range(count)]
-        except OSError as error:
-            if error.errno != errno.ENOSYS:
-                raise
-            pytest.skip(f"this kernel's driver of {self.name} exports no buffers")
-
-    def show(self, frame: kms.Frame) -> None:
-        self.card.flip(frame, timeout=PATIENCE)
-        self.card.complete(PATIENCE)
-
-    def picture(self) -> Pixels:
-        return screendump(self.name)
-
-
 @pytest.fixture(params=DRIVERS)
 def screen(request: pytest.FixtureRequest) -> Iterator[Screen]:
     made = Screen(request.param)
     yield made
     made.card.close()
-
-
-def noise(seed: int, like: Pixels) -> Pixels:
-    return np.random.default_rng(seed).integers(0, 1 << 24, like.shape, np.uint32)
-
-
-class Canvas(NamedTuple):
-    """What a painter has to know of a frame."""
-
-    fd: int
-    pitch: int
-    height: int
-
-
-def canvas(frame: kms.Frame) -> Canvas:
-    return Canvas(frame.buffer.fileno(), frame.pitch, frame.buffer.size // frame.pitch)
-
-
-def fill(canvas: Canvas, color: int) -> None:
-    """A painter that needs its time, and locks as any program can."""
-    lock(canvas.fd, WRITE)
-    with Mapping(canvas.fd) as memory:
-        pixels = np.frombuffer(memory, np.uint32, canvas.pitch // 4 * canvas.height)
-        for row in pixels.reshape(canvas.height, -1):
-            row[:] = color
-    unlock(canvas.fd)
 
 
 def fill_for_ever(canvases: list[Canvas]) -> None:
@@ -96,10 +38,6 @@ def fill_for_ever(canvases: list[Canvas]) -> None:
         for each in canvases:
             color += 1
             fill(each, color)
-
-
-def colors(picture: Pixels) -> list[int]:
-    return [int(color) for color in np.unique(picture)]
 
 
 def test_screen_shows_what_was_drawn(screen: Screen) -> None:

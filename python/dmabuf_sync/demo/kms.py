@@ -26,17 +26,18 @@ _FLIP_EVENT = 1  # DRM_MODE_PAGE_FLIP_EVENT
 _FLIP_COMPLETE = 2  # DRM_EVENT_FLIP_COMPLETE
 _RDWR_CLOEXEC = os.O_RDWR | os.O_CLOEXEC
 
-_u16, _u32, _u64 = ctypes.c_uint16, ctypes.c_uint32, ctypes.c_uint64
+u16, u32, u64 = ctypes.c_uint16, ctypes.c_uint32, ctypes.c_uint64
 _Fields = list[tuple[str, type]]
 
 
-def _members(kind: type, names: str) -> _Fields:
+def members(kind: type, names: str) -> _Fields:
+    """Fields of one type, for a structure."""
     return [(name, kind) for name in names.split()]
 
 
 class _Version(ctypes.Structure):
     _fields_ = [
-        *_members(ctypes.c_int, "major minor patch"),
+        *members(ctypes.c_int, "major minor patch"),
         ("name_len", ctypes.c_size_t),
         ("name", ctypes.c_char_p),
         ("date_len", ctypes.c_size_t),
@@ -48,77 +49,78 @@ class _Version(ctypes.Structure):
 
 class _Resources(ctypes.Structure):
     _fields_ = [
-        *_members(_u64, "fbs crtcs connectors encoders"),
-        *_members(_u32, "count_fbs count_crtcs count_connectors count_encoders"),
-        *_members(_u32, "min_width max_width min_height max_height"),
+        *members(u64, "fbs crtcs connectors encoders"),
+        *members(u32, "count_fbs count_crtcs count_connectors count_encoders"),
+        *members(u32, "min_width max_width min_height max_height"),
     ]
 
 
 class _Mode(ctypes.Structure):
     _fields_ = [
-        ("clock", _u32),
-        *_members(_u16, "hdisplay hsync_start hsync_end htotal hskew"),
-        *_members(_u16, "vdisplay vsync_start vsync_end vtotal vscan"),
-        *_members(_u32, "vrefresh flags type"),
+        ("clock", u32),
+        *members(u16, "hdisplay hsync_start hsync_end htotal hskew"),
+        *members(u16, "vdisplay vsync_start vsync_end vtotal vscan"),
+        *members(u32, "vrefresh flags type"),
         ("name", ctypes.c_char * 32),
     ]
 
 
 class _Connector(ctypes.Structure):
     _fields_ = [
-        *_members(_u64, "encoders modes props prop_values"),
-        *_members(_u32, "count_modes count_props count_encoders"),
-        *_members(_u32, "encoder_id connector_id connector_type connector_type_id"),
-        *_members(_u32, "connection mm_width mm_height subpixel pad"),
+        *members(u64, "encoders modes props prop_values"),
+        *members(u32, "count_modes count_props count_encoders"),
+        *members(u32, "encoder_id connector_id connector_type connector_type_id"),
+        *members(u32, "connection mm_width mm_height subpixel pad"),
     ]
 
 
 class _Crtc(ctypes.Structure):
     _fields_ = [
-        ("connectors", _u64),
-        *_members(_u32, "count_connectors crtc_id fb_id x y gamma_size mode_valid"),
+        ("connectors", u64),
+        *members(u32, "count_connectors crtc_id fb_id x y gamma_size mode_valid"),
         ("mode", _Mode),
     ]
 
 
 class _CreateDumb(ctypes.Structure):
-    _fields_ = [*_members(_u32, "height width bpp flags handle pitch"), ("size", _u64)]
+    _fields_ = [*members(u32, "height width bpp flags handle pitch"), ("size", u64)]
 
 
 class _Framebuffer(ctypes.Structure):
-    _fields_ = _members(_u32, "fb_id width height pitch bpp depth handle")
+    _fields_ = members(u32, "fb_id width height pitch bpp depth handle")
 
 
 class _Prime(ctypes.Structure):
-    _fields_ = [*_members(_u32, "handle flags"), ("fd", ctypes.c_int32)]
+    _fields_ = [*members(u32, "handle flags"), ("fd", ctypes.c_int32)]
 
 
 class _PageFlip(ctypes.Structure):
-    _fields_ = [*_members(_u32, "crtc_id fb_id flags reserved"), ("user_data", _u64)]
+    _fields_ = [*members(u32, "crtc_id fb_id flags reserved"), ("user_data", u64)]
 
 
 class _Event(ctypes.Structure):
     _fields_ = [
-        *_members(_u32, "type length"),
-        ("user_data", _u64),
-        *_members(_u32, "tv_sec tv_usec sequence crtc_id"),
+        *members(u32, "type length"),
+        ("user_data", u64),
+        *members(u32, "tv_sec tv_usec sequence crtc_id"),
     ]
 
 
-def _iowr(number: int, struct: type) -> int:
+def iowr(number: int, struct: type) -> int:
+    """The number of an ioctl of DRM that reads and writes this structure."""
     return 0xC0000000 | ctypes.sizeof(struct) << 16 | ord("d") << 8 | number
 
 
-_VERSION = _iowr(0x00, _Version)
-_PRIME_HANDLE_TO_FD = _iowr(0x2D, _Prime)
-_GETRESOURCES = _iowr(0xA0, _Resources)
-_SETCRTC = _iowr(0xA2, _Crtc)
-_GETCONNECTOR = _iowr(0xA7, _Connector)
-_ADDFB = _iowr(0xAE, _Framebuffer)
-_RMFB = _iowr(0xAF, _u32)
-_PAGE_FLIP = _iowr(0xB0, _PageFlip)
-_CREATE_DUMB = _iowr(0xB2, _CreateDumb)
-_DESTROY_DUMB = _iowr(0xB4, _u32)
+_VERSION = iowr(0x00, _Version)
+_PRIME_HANDLE_TO_FD = iowr(0x2D, _Prime)
+_GETRESOURCES = iowr(0xA0, _Resources)
+_SETCRTC = iowr(0xA2, _Crtc)
+_GETCONNECTOR = iowr(0xA7, _Connector)
+_ADDFB = iowr(0xAE, _Framebuffer)
+_RMFB = iowr(0xAF, u32)
+_PAGE_FLIP = iowr(0xB0, _PageFlip)
+_CREATE_DUMB = iowr(0xB2, _CreateDumb)
+_DESTROY_DUMB = iowr(0xB4, u32)
 
 
 class Frame:
@@ -163,7 +165,7 @@ class Card:
             self._stack = stack.pop_all()
 
     def _find(self, width: int, height: int) -> tuple[int, int, _Mode]:
-        crtcs, connectors = (_u32 * 1)(), (_u32 * 1)()
+        crtcs, connectors = (u32 * 1)(), (u32 * 1)()
         found = _Resources(
             count_crtcs=1,
             crtcs=ctypes.addressof(crtcs),
@@ -198,7 +200,7 @@ class Card:
         dumb = _CreateDumb(width=self.width, height=self.height, bpp=32)
         with ExitStack() as stack:
             self._ioctl(_CREATE_DUMB, dumb)
-            stack.callback(self._ioctl, _DESTROY_DUMB, _u32(dumb.handle))
+            stack.callback(self._ioctl, _DESTROY_DUMB, u32(dumb.handle))
             fb = _Framebuffer(
                 width=self.width,
                 height=self.height,
@@ -208,7 +210,7 @@ class Card:
                 handle=dumb.handle,
             )
             self._ioctl(_ADDFB, fb)
-            stack.callback(self._ioctl, _RMFB, _u32(fb.fb_id))
+            stack.callback(self._ioctl, _RMFB, u32(fb.fb_id))
             prime = _Prime(handle=dumb.handle, flags=_RDWR_CLOEXEC, fd=-1)
             self._ioctl(_PRIME_HANDLE_TO_FD, prime)
             buffer = stack.enter_context(DmaBuf(prime.fd))
@@ -226,21 +228,27 @@ class Card:
         revoked after ``hold`` seconds. The first flip also switches the display on. OSError: EBUSY
         the flip before is not complete, or the frame is shown already; see also Sync.lock().
         """
+        self._begin(frame, lambda: frame.shown.lock(timeout=timeout, hold=hold))
+
+    def _begin(self, frame: Frame, lock: Callable[[], None], fence: int = -1) -> None:
         if self._next is not None:
             raise OSError(errno.EBUSY, "a flip is pending")
-        frame.shown.lock(timeout=timeout, hold=hold)
+        lock()
         try:
             if self._front is None:
                 self._set_mode(frame)
-            flip = _PageFlip(crtc_id=self._crtc, fb_id=frame.framebuffer, flags=_FLIP_EVENT)
-            self._ioctl(_PAGE_FLIP, flip)
+            self._page_flip(frame, fence)
         except BaseException:
             frame.shown.unlock()
             raise
         self._next = frame
 
+    def _page_flip(self, frame: Frame, fence: int = -1) -> None:
+        flip = _PageFlip(crtc_id=self._crtc, fb_id=frame.framebuffer, flags=_FLIP_EVENT)
+        self._ioctl(_PAGE_FLIP, flip)
+
     def _set_mode(self, frame: Frame) -> None:
-        connectors = (_u32 * 1)(self._connector)
+        connectors = (u32 * 1)(self._connector)
         crtc = _Crtc(
             connectors=ctypes.addressof(connectors),
             count_connectors=1,
@@ -265,6 +273,7 @@ class Card:
                 old, self._front, self._next = self._front, self._next, None
                 if old is not None:
                     old.shown.unlock()
+                self._front.shown.wait(timeout)
 
     def close(self) -> None:
         """Switch the display off, and free all frames."""

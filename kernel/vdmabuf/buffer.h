@@ -39,7 +39,7 @@ struct user_count;
  * @dma_mask: addresses that all devices which were attached so far can reach
  * @mappings: struct vdmabuf_mapping of devices that need cache maintenance, the oldest
  *	first
- * @writes: struct vdmabuf_write: bytes that the CPU writes under a lock
+ * @writes: struct vdmabuf_write: bytes that the CPU writes under a lock, in order
  * @vaddr: where vmap() put it for the kernel, or NULL
  */
 struct vdmabuf_buffer {

@@ -57,70 +57,84 @@
  *   device had written nothing at all.
  */
 
-/* Segments of memory and of the device's addresses need not be the same. */
-static void sync_bytes(struct vdmabuf_mapping *mapping, size_t first, size_t last, bool for_cpu)
-{
-	struct scatterlist *mem = mapping->sgt.sgl, *dma = mapping->sgt.sgl;
-	size_t mem_start = 0, dma_start = 0, pos = first, end;
+/**
+ * struct cursor - a place in a mapping; it only goes forward
+ * @mapping: mapping
+ * @mem: segment of memory
+ * @mem_start: its first byte
+ * @dma: segment of the device's addresses, which need not be the same
+ * @dma_start: its first byte
+ */
+struct cursor {
+	struct vdmabuf_mapping *mapping;
+	struct scatterlist *mem;
+	size_t mem_start;
+	struct scatterlist *dma;
+	size_t dma_start;
+};
 
-	while (pos <= last) {
-		while (pos >= mem_start + mem->length) {
-			mem_start += mem->length;
-			mem = sg_next(mem);
-		}
-		while (pos >= dma_start + sg_dma_len(dma)) {
-			dma_start += sg_dma_len(dma);
-			dma = sg_next(dma);
-		}
-		end = min3(last + 1, mem_start + mem->length, dma_start + sg_dma_len(dma));
-		if (for_cpu)
-			dma_sync_single_range_for_cpu(mapping->dev, sg_dma_address(dma),
-						      pos - dma_start, end - pos, mapping->dir);
-		else
-			dma_sync_single_range_for_device(mapping->dev, sg_dma_address(dma),
-							 pos - dma_start, end - pos, mapping->dir);
-		pos = end;
-	}
-	vdmabuf_count(VDMABUF_COUNT_SYNCED_BYTES, last - first + 1);
+static void cursor_init(struct cursor *at, struct vdmabuf_mapping *mapping)
+{
+	at->mapping = mapping;
+	at->mem = mapping->sgt.sgl;
+	at->mem_start = 0;
+	at->dma = mapping->sgt.sgl;
+	at->dma_start = 0;
 }
 
-/* The first bytes of a range that the CPU does not write; false if there are none. */
-static bool unwritten(struct vdmabuf_buffer *buffer, size_t *first, size_t *last)
+static void sync_bytes(struct cursor *at, size_t first, size_t last, bool for_cpu)
 {
-	struct vdmabuf_write *write;
-	bool moved;
+	struct vdmabuf_mapping *mapping = at->mapping;
+	size_t pos = first, end;
 
-	do {
-		moved = false;
-		list_for_each_entry(write, &buffer->writes, node) {
-			if (*first < write->first || *first > write->last)
-				continue;
-			if (write->last >= *last)
-				return false;
-			*first = write->last + 1;
-			moved = true;
+	while (pos <= last) {
+		while (pos >= at->mem_start + at->mem->length) {
+			at->mem_start += at->mem->length;
+			at->mem = sg_next(at->mem);
 		}
-	} while (moved);
-	list_for_each_entry(write, &buffer->writes, node)
-		if (write->first > *first)
-			*last = min(*last, write->first - 1);
-	return true;
+		while (pos >= at->dma_start + sg_dma_len(at->dma)) {
+			at->dma_start += sg_dma_len(at->dma);
+			at->dma = sg_next(at->dma);
+		}
+		end = min3(last + 1, at->mem_start + at->mem->length,
+			   at->dma_start + sg_dma_len(at->dma));
+		if (for_cpu)
+			dma_sync_single_range_for_cpu(mapping->dev, sg_dma_address(at->dma),
+						      pos - at->dma_start, end - pos,
+						      mapping->dir);
+		else
+			dma_sync_single_range_for_device(mapping->dev, sg_dma_address(at->dma),
+							 pos - at->dma_start, end - pos,
+							 mapping->dir);
+		pos = end;
+		cond_resched();
+	}
+	vdmabuf_count(VDMABUF_COUNT_SYNCED_BYTES, last - first + 1);
 }
 
 /* Device to memory, around what the CPU writes. */
 static void pull(struct vdmabuf_buffer *buffer, struct vdmabuf_mapping *mapping,
 		 size_t first, size_t last)
 {
-	size_t part = last;
+	struct vdmabuf_write *write;
 	bool any = false;
+	struct cursor at;
 
-	while (unwritten(buffer, &first, &part)) {
-		sync_bytes(mapping, first, part, true);
-		any = true;
-		if (part == last)
+	cursor_init(&at, mapping);
+	list_for_each_entry(write, &buffer->writes, node) {
+		if (write->first > last)
 			break;
-		first = part + 1;
-		part = last;
+		if (write->first > first) {
+			sync_bytes(&at, first, write->first - 1, true);
+			any = true;
+		}
+		first = max(first, write->last + 1);
+		if (first > last)
+			break;
+	}
+	if (first <= last) {
+		sync_bytes(&at, first, last, true);
+		any = true;
 	}
 	vdmabuf_count(any ? VDMABUF_COUNT_FOR_CPU : VDMABUF_COUNT_FOR_CPU_SKIPPED, 1);
 }
@@ -128,7 +142,10 @@ static void pull(struct vdmabuf_buffer *buffer, struct vdmabuf_mapping *mapping,
 /* Memory to device. */
 static void push(struct vdmabuf_mapping *mapping, size_t first, size_t last)
 {
-	sync_bytes(mapping, first, last, false);
+	struct cursor at;
+
+	cursor_init(&at, mapping);
+	sync_bytes(&at, first, last, false);
 	vdmabuf_count(VDMABUF_COUNT_FOR_DEVICE, 1);
 }
 
@@ -300,6 +317,17 @@ static bool clamp_range(struct vdmabuf_buffer *buffer, loff_t first, loff_t last
 	return true;
 }
 
+/* In order. Locks are taken upwards more often than not. */
+static void add_write(struct vdmabuf_buffer *buffer, struct vdmabuf_write *write)
+{
+	struct vdmabuf_write *before;
+
+	list_for_each_entry_reverse(before, &buffer->writes, node)
+		if (before->first < write->first)
+			break;
+	list_add(&write->node, &before->node);
+}
+
 /**
  * vdmabuf_begin_range - let the CPU see what devices have written to some bytes
  * @dmabuf: buffer
@@ -330,7 +358,7 @@ int vdmabuf_begin_range(struct dma_buf *dmabuf, loff_t first, loff_t last,
 	}
 	bytes_for_cpu(buffer, range.first, range.last);
 	if (write)
-		list_add_tail(&write->node, &buffer->writes);
+		add_write(buffer, write);
 	mutex_unlock(&buffer->lock);
 	return 0;
 }

@@ -198,6 +198,34 @@ def test_cpu_writes_while_the_job_has_it_mapped(
 
 
 @pytest.mark.coherency
+def test_many_small_locks_while_the_job_has_it_mapped(
+    buffer: DmaBuf, blitter: Blitter, speed: Callable[[int], None]
+) -> None:
+    """Taken and given back in no order; what lies between them is the device's."""
+    fd = buffer.fileno()
+    cells = list(range(0, SIZE // 2, 512))
+    order = random.Random(7)
+    order.shuffle(cells)
+    speed(20000)
+    with buffer.map() as m:
+        for start in cells:
+            lock(fd, WRITE, start, 100)
+        job = blitter.fill(buffer, 0x6B, piece(SIZE // 2, 8000))
+        for start in cells:
+            m[start : start + 100] = b"n" * 100
+        assert not job.done
+        job.wait(timeout=20)
+        order.shuffle(cells)
+        for start in cells:
+            assert bytes(m[start : start + 100]) == b"n" * 100
+            unlock(fd, start, 100)
+        with buffer.locked(Access.READ):
+            row = b"n" * 100 + b"\0" * 412
+            assert bytes(m[: SIZE // 2]) == row * len(cells)
+            assert bytes(m[SIZE // 2 : SIZE // 2 + 8001]) == b"k" * 8000 + b"\0"
+
+
+@pytest.mark.coherency
 def test_device_reads_what_was_given_back(
     device: int, buffer: DmaBuf, blitter: Blitter, actors: Actors
 ) -> None:

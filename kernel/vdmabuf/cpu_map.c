@@ -162,7 +162,8 @@ int vdmabuf_mmap(struct dma_buf *dmabuf, struct vm_area_struct *vma)
 	vma->vm_private_data = dmabuf;
 	vma->vm_ops = &vm_ops;
 	if (buffer->flags & VDMABUF_ALLOC_STRICT) {
-		vm_flags_set(vma, VM_DONTCOPY);
+		/* Without VM_IO the process could undo that, with MADV_DOFORK. */
+		vm_flags_set(vma, VM_DONTCOPY | VM_IO);
 		vma->vm_ops = &strict_vm_ops;
 	}
 	return 0;

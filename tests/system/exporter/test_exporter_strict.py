@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import faulthandler
 import os
 import signal
@@ -21,6 +22,7 @@ from dmabuf_sync._uapi import lib
 Actors = Callable[[int], list[Actor]]
 SetParameter = Callable[[str, int], None]
 TRACING = "/sys/kernel/tracing"
+MADV_DOFORK = 11
 FINE, BUS, SEGV = 0, -signal.SIGBUS, -signal.SIGSEGV
 
 
@@ -230,6 +232,11 @@ def test_fork_does_not_inherit(strict: DmaBuf) -> None:
     with strict.map() as m:
         lock(strict.fileno(), READ)
         m[0]
+        assert outcome(lambda: m[0] and None) == SEGV
+        # Nor can the process have it otherwise.
+        address = ctypes.addressof(ctypes.c_char.from_buffer(m))
+        assert LIBC.madvise(ctypes.c_void_p(address), ctypes.c_size_t(SIZE), MADV_DOFORK) == -1
+        assert ctypes.get_errno() == errno.EINVAL
         assert outcome(lambda: m[0] and None) == SEGV
         unlock(strict.fileno())
 

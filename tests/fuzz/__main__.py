@@ -25,20 +25,17 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "model"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "system"))
 
 from actors import until
 from buffers import allocate, available
 from driver import load, unload
 from modules import load_all, unload_framework
-from recorder import Recorder
-from replay import Violation, replay
 from state import accesses, counters
 from state import parameter as module_parameter
-from tracelog import parse
 
 from dmabuf_sync import Sync
+from dmabuf_sync.trace import Recorder, Violation, parse, replay
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = 4

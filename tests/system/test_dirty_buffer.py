@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from actors import Actor, until
+from actors import Actor
 from buffers import allocate, available
 from locks import READ, WRITE, lock, trylock, unlock
 from state import accesses, counters

@@ -32,9 +32,7 @@ def _who(fd: int, state: str) -> list[int | str]:
     return [access.pid if access.kind == "posix" else access.kind for access in found]
 
 
-def _nobody_writes(
-    fd: int, writer: Actor, reader: Actor, how: str
-) -> None:
+def _nobody_writes(fd: int, writer: Actor, reader: Actor, how: str) -> None:
     """One has written; at the end only readers are left, the first of them `reader`."""
     if how == "handed over":
         reader.call(lock, fd, READ, 20, 10)

@@ -4,17 +4,14 @@
 from __future__ import annotations
 
 import select
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
-from actors import Actor
 from locks import READ, WRITE, trylock, unlock
+from state import counters
 from vgem import VgemBuffer
 
 from dmabuf_sync import Access, Blitter, Sync
-
-Actors = Callable[[int], list[Actor]]
-ROUNDS = 1500
 
 
 @pytest.fixture
@@ -27,38 +24,19 @@ def read_by_another() -> Iterator[int]:
     buffer.close()
 
 
-def _try_fcntl(fd: int, write: bool) -> int:
-    refused = 0
-    for _ in range(ROUNDS):
-        try:
-            trylock(fd, WRITE if write else READ)
-            unlock(fd)
-        except BlockingIOError:
-            refused += 1
-    return refused
-
-
-def _try_set(fd: int, write: bool) -> int:
-    refused = 0
+def test_who_fails_for_a_fence_is_granted_nothing(read_by_another: int) -> None:
+    """Not even for a moment, or others would be refused for it."""
+    before = counters()
     with Sync("try") as sync:
-        sync.add(fd, Access.WRITE if write else Access.READ)
-        for _ in range(ROUNDS):
-            try:
-                sync.lock(blocking=False)
-                sync.unlock()
-            except BlockingIOError:
-                refused += 1
-    return refused
-
-
-@pytest.mark.parametrize("pound", [_try_fcntl, _try_set])
-def test_who_fails_for_a_fence_is_in_nobodys_way(
-    read_by_another: int, actors: Actors, pound: Callable[[int, bool], int]
-) -> None:
-    reader, writer = actors(2)
-    writer.start(pound, read_by_another, True)
-    assert reader.call(pound, read_by_another, False) == 0
-    assert writer.result() == ROUNDS
+        sync.add(read_by_another, Access.WRITE)
+        for attempt in (lambda: trylock(read_by_another, WRITE), lambda: sync.lock(blocking=False)):
+            with pytest.raises(BlockingIOError):
+                attempt()
+    after = counters()
+    assert after["requests"] == before["requests"] + 2
+    assert after["grants"] == before["grants"]
+    trylock(read_by_another, READ)
+    unlock(read_by_another)
 
 
 def test_job_that_has_ended_is_in_nobodys_way(buf: int) -> None:

@@ -13,6 +13,8 @@ from actors import Actor, until
 from locks import READ, WRITE, lock, ofd_lock, ofd_trylock, trylock, unlock
 from state import accesses, counters, parameter, proc_locks, until_waiting
 
+from dmabuf_sync import Access, DmaBuf, Sync
+
 Actors = Callable[[int], list[Actor]]
 Buffers = Callable[[int], list[int]]
 SetParameter = Callable[[str, int], None]
@@ -84,7 +86,7 @@ def test_relocking_does_not_extend_the_hold(
     buf: int, actors: Actors, set_parameter: SetParameter
 ) -> None:
     holder, waiter = actors(2)
-    set_parameter("hold_timeout_ms", 100)
+    set_parameter("hold_timeout_ms", 1000)
     holder.call(lock, buf, WRITE)
     waiter.start(lock, buf, WRITE)
     until_waiting(waiter, buf)
@@ -110,21 +112,27 @@ def _lock_until_revoked(fd: int) -> int:
 
 
 def test_relocking_all_the_time_does_not_put_it_off(
-    buf: int, actors: Actors, set_parameter: SetParameter
+    bufs: Buffers, actors: Actors, set_parameter: SetParameter
 ) -> None:
-    """Each lock used to move the timer on by a tick: then it came when the machine had a hiccup."""
-    hold_ms = 50
-    set_parameter("hold_timeout_ms", hold_ms)
-    for _ in range(5):
-        holder, waiter = actors(2)
-        holder.start(_lock_until_revoked, buf)
-        until(lambda: accesses(buf))
-        start = time.monotonic()
-        waiter.call(lock, buf, WRITE)
-        # No figure for how fast it is: a hundred times what was promised.
-        assert time.monotonic() - start < 100 * hold_ms / 1000
+    """Each lock used to move the timer on by a tick: then it came when the machine had a hiccup.
+
+    A hundred times as long as its hold is that of somebody who does nothing: it is due later.
+    """
+    busy, quiet = bufs(2)
+    for _ in range(3):
+        holder, waiter, quiet_holder, quiet_waiter = actors(4)
+        set_parameter("hold_timeout_ms", 5000)
+        quiet_holder.call(lock, quiet, WRITE)
+        quiet_waiter.start(lock, quiet, WRITE)
+        until_waiting(quiet_waiter, quiet)
+        set_parameter("hold_timeout_ms", 50)
+        holder.start(_lock_until_revoked, busy)
+        until(lambda: accesses(busy))
+        waiter.call(lock, busy, WRITE)
+        assert quiet_waiter.running()
         assert holder.result() == errno.ETIMEDOUT
-        waiter.call(unlock, buf)
+        for actor in (waiter, quiet_waiter, quiet_holder):
+            actor.kill()
 
 
 def test_closing_forgets(bufs: Buffers, actors: Actors, set_parameter: SetParameter) -> None:
@@ -165,6 +173,78 @@ def test_waiters_already_there_are_served_in_order(
         actor.call(unlock, buf)
     with pytest.raises(OSError, match=REVOKED):
         holder.call(unlock, buf)
+
+
+def test_lost_while_it_waits_for_more(
+    buf: int, actors: Actors, set_parameter: SetParameter
+) -> None:
+    """That very call tells it, and the owner has nothing then."""
+    holder, other, waiter = actors(3)
+    set_parameter("hold_timeout_ms", 10)
+    holder.call(lock, buf, WRITE, 0, 10)
+    set_parameter("hold_timeout_ms", 60_000)
+    other.call(lock, buf, WRITE, 50, 10)
+    holder.start(lock, buf, WRITE, 50, 10)
+    until_waiting(holder, buf)
+    waiter.call(lock, buf, WRITE, 0, 10)
+    assert holder.running()
+    other.call(unlock, buf)
+    with pytest.raises(OSError, match=REVOKED):
+        holder.result()
+    assert [access.pid for access in accesses(buf)] == [waiter.pid]
+    holder.call(trylock, buf, WRITE, 50, 10)  # once
+
+
+def test_set_is_due_for_those_who_waited_before_it(
+    buf: int, actors: Actors, set_parameter: SetParameter
+) -> None:
+    """They were in line when it was granted: nobody comes later who would set its timer."""
+    holder, waiter = actors(2)
+    set_parameter("hold_timeout_ms", 60_000)
+    holder.call(lock, buf, WRITE)
+    with Sync("in between") as sync:
+        sync.add(buf, Access.WRITE)
+        sync.request(hold=0.05)
+        waiter.start(lock, buf, WRITE)
+        until_waiting(waiter, buf)
+        holder.call(unlock, buf)
+        waiter.result()
+        with pytest.raises(OSError, match=REVOKED):
+            sync.unlock()
+
+
+@pytest.mark.parametrize("how", ["fcntl", "timed", "sync"])
+def test_no_hold_is_longer_than_the_maximum(
+    buf: int, actors: Actors, set_parameter: SetParameter, how: str
+) -> None:
+    """Not even by default."""
+    (waiter,) = actors(1)
+    set_parameter("hold_timeout_ms", 3_600_000)
+    set_parameter("max_hold_timeout_ms", 50)
+    with DmaBuf(os.dup(buf)) as dmabuf, Sync("long") as sync:
+        sync.add(buf, Access.WRITE)
+        if how == "fcntl":
+            lock(buf, WRITE)
+        elif how == "timed":
+            dmabuf.lock(Access.WRITE, timeout=0)
+        else:
+            sync.lock()
+        waiter.call(lock, buf, WRITE)
+        with pytest.raises(OSError, match=REVOKED):
+            sync.unlock() if how == "sync" else unlock(buf)
+
+
+def test_more_than_the_maximum_is_refused(buf: int, set_parameter: SetParameter) -> None:
+    set_parameter("max_hold_timeout_ms", 50)
+    with DmaBuf(os.dup(buf)) as dmabuf, Sync("too long") as sync:
+        sync.add(buf, Access.WRITE)
+        for ask in (dmabuf.lock, sync.lock):
+            args = (Access.WRITE,) if ask == dmabuf.lock else ()
+            with pytest.raises(OSError, match=rf"\[Errno {errno.EINVAL}\]"):
+                ask(*args, hold=0.051)
+            assert accesses(buf) == []
+            ask(*args, hold=0.05)
+            (dmabuf if ask == dmabuf.lock else sync).unlock()
 
 
 @pytest.mark.parametrize("name", ["hold_timeout_ms", "max_hold_timeout_ms", "job_timeout_ms"])

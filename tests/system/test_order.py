@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 
 import pytest
-from actors import Actor
+from actors import Actor, until
+from driver import DMA_WRITE, Driver, export, slow
 from locks import READ, WRITE, lock, unlock
-from state import until_waiting, waiting
+from state import accesses, until_waiting, waiting
 
 Actors = Callable[[int], list[Actor]]
+Drivers = Callable[..., Driver]
 SetParameter = Callable[[str, int], None]
 
 
@@ -71,3 +75,32 @@ def test_who_waits_behind_who_waits_for_the_holder_is_passed(buf: int, actors: A
     assert behind.running()
     waiter.call(unlock, buf)
     behind.result()
+
+
+@pytest.mark.usefixtures("_driver_module")
+def test_who_is_losing_a_hold_goes_behind_those_it_loses_it_to(
+    drivers: Drivers, actors: Actors, set_parameter: SetParameter
+) -> None:
+    """It asks again while its caches are cleaned: nothing of what it has left keeps others back."""
+    driver, device = drivers(None), drivers()
+    fd = export(3, caches=True)
+    (holder,) = actors(1)
+    device.get(fd, DMA_WRITE)
+    set_parameter("hold_timeout_ms", 1)
+    holder.call(lock, fd, WRITE)
+    with slow("end"):
+        device.submit()
+        until(lambda: driver.state().in_end == 1, "revoking")
+        with pytest.raises(OSError, match=rf"\[Errno {errno.ETIMEDOUT}\]"):
+            holder.call(lock, fd, WRITE)
+        holder.start(lock, fd, WRITE)
+        until_waiting(holder, fd)
+        line = [access.kind for access in accesses(fd) if access.state == "waiting"]
+        assert line == ["job", "posix"]
+    device.wait_started()
+    assert holder.running()
+    device.done()
+    holder.result()
+    holder.kill()
+    device.wait_done()
+    os.close(fd)

@@ -41,6 +41,14 @@ def _pids(events: list[Event], name: str) -> list[int]:
     return [event.number("pid") for event in events if event.name == name]
 
 
+def test_debugfs_says_what_is_left(buf: int) -> None:
+    lock(buf, WRITE, 0, 10)
+    lock(buf, READ, 20, 10)
+    assert [access.type for access in accesses(buf)] == ["RW"]
+    unlock(buf, 0, 10)
+    assert [access.type for access in accesses(buf)] == ["R"]
+
+
 def test_debugfs_says_who_holds_and_who_waits(buf: int, actors: Actors) -> None:
     holder, first, second = _named(actors, "the holder", "wants-it", "wants\\it=too")
     holder.call(lock, buf, READ)

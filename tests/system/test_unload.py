@@ -7,10 +7,12 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
+import driver as driver_module
 import pytest
 from actors import Actor, until
-from driver import export
+from driver import DMA_WRITE, Driver, export
 from locks import READ, WRITE, lock, trylock, unlock
 from modules import CLIENTS, insmod, load_all, loaded, rmmod, unload
 from state import accesses, proc_locks, until_waiting
@@ -18,6 +20,7 @@ from state import accesses, proc_locks, until_waiting
 from dmabuf_sync import Access, Sync, close_control
 
 Actors = Callable[[int], list[Actor]]
+SetParameter = Callable[[str, int], None]
 
 
 @pytest.fixture
@@ -91,6 +94,49 @@ def test_locks_from_before_the_module_on_two_dma_bufs_of_one_object(
     for fd in pair:
         os.close(fd)
     unload("dsync_exporter")
+
+
+@pytest.mark.parametrize("how", ["set", "job", "try", "try a set"])
+def test_locks_from_before_the_module_are_lost_to(
+    buf: int, actors: Actors, unloadable: None, set_parameter: SetParameter, how: str
+) -> None:
+    """Whoever wants the buffer gives them a deadline, be it that he only tries."""
+    until(lambda: not rmmod("dmabuf_sync"), "unloading")
+    (holder,) = actors(1)
+    holder.call(lock, buf, WRITE)
+    insmod("dmabuf_sync")
+    set_parameter("hold_timeout_ms", 20)
+    with Sync("late") as sync:
+        if how == "job":
+            driver_module.load()
+            with Driver() as driver:
+                driver.get(buf, DMA_WRITE)
+                driver.submit()
+                driver.wait_started()
+                driver.done()
+                driver.wait_done()
+            driver_module.unload()
+        elif how == "try":
+            until(lambda: _succeeds(trylock, buf, READ), "losing it")
+            unlock(buf)
+        else:
+            sync.add(buf, Access.READ)
+            if how == "set":
+                sync.lock(timeout=20)
+            else:
+                until(lambda: _succeeds(sync.lock, blocking=False), "losing it")
+            sync.unlock()
+        close_control()
+    with pytest.raises(OSError, match=rf"\[Errno {errno.ETIMEDOUT}\]"):
+        holder.call(unlock, buf)
+
+
+def _succeeds(call: Callable[..., None], *args: Any, **kwargs: Any) -> bool:
+    try:
+        call(*args, **kwargs)
+        return True
+    except BlockingIOError:
+        return False
 
 
 def _blocked(fd: int) -> list[int]:

@@ -410,6 +410,78 @@ def test_first_waiter_forgotten(log: Log) -> None:
     log.refused("nothing keeps back")
 
 
+SOON = 100
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within fewer events than there may be in between on a busy machine."""
+    monkeypatch.setattr("dmabuf_sync.trace.ripe.SOON", SOON)
+
+
+def _set_that_nothing_keeps_back(log: Log) -> None:
+    log.have("P1", "a")
+    log.have("P2", "b")
+    log.queue("S1", "ab")
+    log.end("P2", "b")
+    log.end("P1", "a")
+
+
+def _pass_time(log: Log, events: int, owner: str = "P4", buffer: str = "c") -> None:
+    for _ in range(events // 5):
+        log.have(owner, buffer)
+        log.end(owner, buffer)
+
+
+@pytest.mark.usefixtures("soon")
+def test_forgotten_set(log: Log) -> None:
+    _set_that_nothing_keeps_back(log)
+    _pass_time(log, SOON + 10)
+    log.refused("nothing keeps back the set")
+
+
+@pytest.mark.usefixtures("soon")
+def test_set_behind_a_forgotten_set(log: Log) -> None:
+    _set_that_nothing_keeps_back(log)
+    log.queue("S2", "ab")
+    _pass_time(log, SOON + 10)
+    log.refused("nothing keeps back the set")
+
+
+@pytest.mark.usefixtures("soon")
+def test_set_that_is_granted_a_little_later(log: Log) -> None:
+    _set_that_nothing_keeps_back(log)
+    _pass_time(log, SOON - 10)
+    log.served("S1", "ab")
+    log.end("S1", "ab")
+    log.check()
+
+
+@pytest.mark.usefixtures("soon")
+def test_set_that_waits_for_one_of_its_buffers(log: Log) -> None:
+    log.have("P1", "a")
+    log.queue("S1", "ab")
+    _pass_time(log, SOON + 10)
+    log.end("P1", "a")
+    log.served("S1", "ab")
+    log.end("S1", "ab")
+    log.check()
+
+
+@pytest.mark.usefixtures("soon")
+def test_set_that_is_kept_back_now_and_then(log: Log) -> None:
+    """It waits for a long time, but not all of it with nothing in its way."""
+    _set_that_nothing_keeps_back(log)
+    _pass_time(log, SOON - 20)
+    log.cancel("S1", "a")
+    log.cancel("S1", "b")
+    log.queue("S2", "ab")
+    _pass_time(log, SOON - 20)
+    log.served("S2", "ab")
+    log.end("S2", "ab")
+    log.check()
+
+
 def _another_unlocks_part(log: Log) -> None:
     log.have("P1", "a")
     log.queue("P2", "a")

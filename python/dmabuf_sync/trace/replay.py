@@ -11,7 +11,8 @@ What is checked, event by event:
   keeps that one back, or one that waits in front of that one; who was moved by the search for
   cycles overtakes only those who wait for it;
 - the buffers of a set are granted in one step;
-- the first waiter of a buffer that nobody holds, nor is unlocking, has been granted;
+- the first waiter of a buffer that nobody holds, nor is unlocking, has been granted; a set that is
+  first on all its buffers is granted soon (ripe.py);
 - only what is overdue and wanted is revoked, and a deadlock is a cycle of holds;
 - every grant is given back once: leave, release;
 - jobs are granted, published, started, ended and given back in this order, and one that conflicts
@@ -29,6 +30,7 @@ from typing import NoReturn
 
 from .accesses import Access, Job, Queue, State, dependents
 from .events import Event, parse
+from .ripe import RipeSets
 
 # Within how many events a thread that unlocks is through with it: others may run meanwhile.
 UNLOCKING = 1000
@@ -62,6 +64,7 @@ class Rules:
         self._partial: dict[str, Access] = {}
         self._unlocked: dict[int, Event] = {}
         """Of threads that may not be through with it: the exporter ends ranges without a lock."""
+        self._ripe = RipeSets(self._queues)
         self._event: Event | None = None
 
     def feed(self, event: Event) -> None:
@@ -77,6 +80,8 @@ class Rules:
         if event.name in ("unlock", "leave"):
             self._unlocked[event.task] = event
         handler(event)
+        if forgotten := self._ripe.look(event, self._accesses.values()):
+            self._broken(f"nothing keeps back the set of {forgotten}")
 
     @property
     def idle(self) -> bool:
@@ -107,13 +112,12 @@ class Rules:
 
     def _check_nobody_forgotten(self, event: Event) -> None:
         queue = self._queues[event.fields["resv"]]
-        name = event.fields["access"]
         for access in self._partial.values():
             if access.resv == event.fields["resv"] and (
                 event.name != "grant" or event.fields["owner"] != access.owner
             ):
                 self._broken(f"a set was granted without {access}")
-        if queue.granted or not queue.waiting or queue.waiting[0].name == name:
+        if queue.granted or not queue.waiting or queue.waiting[0].name == event.fields["access"]:
             return
         first = queue.waiting[0]
         if any(

@@ -86,6 +86,15 @@ static long with_dmabuf(struct client *client, unsigned int cmd, struct dma_buf 
 	switch (cmd) {
 	case DSYNC_TEST_GET:
 		return dmabuf_sync_get(client->sync, dmabuf, value);
+	case DSYNC_TEST_GET_RANGE:
+		return dmabuf_sync_get_range(client->sync, dmabuf, value & 0xff,
+					     DSYNC_TEST_FIRST(value) * PAGE_SIZE,
+					     DSYNC_TEST_PAGES(value) * PAGE_SIZE);
+	case DSYNC_TEST_MAY_ACCESS:
+		return dmabuf_sync_cpu_may_access(dmabuf, DSYNC_TEST_FIRST(value) * PAGE_SIZE,
+						  (DSYNC_TEST_FIRST(value) +
+						   DSYNC_TEST_PAGES(value)) * PAGE_SIZE - 1,
+						  value & 1);
 	case DSYNC_TEST_PUT:
 		return dmabuf_sync_put(client->sync, dmabuf);
 	case DSYNC_TEST_SINGLE_LOCK:
@@ -183,6 +192,7 @@ static long with_sync(struct client *client, unsigned int cmd,
 	case DSYNC_TEST_FINI:
 		return client_fini(client);
 	case DSYNC_TEST_GET:
+	case DSYNC_TEST_GET_RANGE:
 	case DSYNC_TEST_PUT:
 		return with_fd(client, cmd, call);
 	case DSYNC_TEST_GET_RESV:
@@ -209,6 +219,7 @@ long client_call(struct client *client, unsigned int cmd, const struct dsync_tes
 	switch (cmd) {
 	case DSYNC_TEST_SINGLE_LOCK:
 	case DSYNC_TEST_SINGLE_UNLOCK:
+	case DSYNC_TEST_MAY_ACCESS:
 		return with_fd(client, cmd, call);
 	case DSYNC_TEST_START_DMA:
 		return start_dma(client, call);

@@ -52,15 +52,28 @@ struct dsync_test_state {
 	__u32 in_end;
 };
 
+/**
+ * struct dsync_test_hooks - calls of the hooks of an exporter
+ * @calls: (out) a line each: begin, end or released, the first byte, the last, the direction
+ */
+struct dsync_test_hooks {
+	char calls[1024];
+};
+
 /* DSYNC_TEST_INIT: which callbacks, and what they do */
 #define DSYNC_TEST_NO_OPS	BIT(0)	/* none at all */
 #define DSYNC_TEST_NO_STOP	BIT(1)	/* all but stop */
 #define DSYNC_TEST_BAD_PREPARE	BIT(2)	/* prepare fails with ENOSPC */
 #define DSYNC_TEST_QUICK	BIT(3)	/* start ends the job before it returns */
 #define DSYNC_TEST_SLOW_START	BIT(4)	/* start takes its time */
+#define DSYNC_TEST_QUEUES	BIT(5)	/* the test says when the hardware begins */
 
 /* DSYNC_TEST_SINGLE_LOCK: beside the access type */
 #define DSYNC_TEST_WAIT		BIT(16)
+
+/* DSYNC_TEST_GET_RANGE and DSYNC_TEST_MAY_ACCESS: pages, beside the type or "for writing" */
+#define DSYNC_TEST_FIRST(value)		(((value) >> 8) & 0xff)
+#define DSYNC_TEST_PAGES(value)		(((value) >> 16) & 0xff)
 
 /* The functions of linux/dmabuf-sync.h, one by one; they return what those return. */
 #define DSYNC_TEST(nr)			_IOW(0xA8, nr, struct dsync_test_call)
@@ -87,10 +100,20 @@ struct dsync_test_state {
 #define DSYNC_TEST_JOB_FILE		DSYNC_TEST(0xD4)	/* returns the file */
 #define DSYNC_TEST_START_DMA		DSYNC_TEST(0xD5)
 #define DSYNC_TEST_END_DMA		DSYNC_TEST(0xD6)
+#define DSYNC_TEST_REGISTER		DSYNC_TEST(0xD7)
+#define DSYNC_TEST_UNREGISTER		DSYNC_TEST(0xD8)
+#define DSYNC_TEST_GET_RANGE		DSYNC_TEST(0xD9)
+#define DSYNC_TEST_ADD_FENCE		DSYNC_TEST(0xDA)	/* fd is a sync_file */
+#define DSYNC_TEST_SET_DEVICE		DSYNC_TEST(0xDB)	/* 0 for none, 1 or 2 */
+#define DSYNC_TEST_SET_EXPLICIT		DSYNC_TEST(0xDC)
+#define DSYNC_TEST_RUNNING		DSYNC_TEST(0xDD)
+#define DSYNC_TEST_WAIT_GRANTED_KILLABLE	DSYNC_TEST(0xDE)
+#define DSYNC_TEST_MAY_ACCESS		DSYNC_TEST(0xDF)	/* returns 0 or 1 */
 /* Around them. */
 #define DSYNC_TEST_DONE_SOFTIRQ		DSYNC_TEST(0xE0)	/* done, from a timer */
 #define DSYNC_TEST_WAIT_STARTED		DSYNC_TEST(0xE1)
 #define DSYNC_TEST_STATE		_IOR(0xA8, 0xE3, struct dsync_test_state)
+#define DSYNC_TEST_HOOKS		_IOR(0xA8, 0xE4, struct dsync_test_hooks)
 
 /**
  * struct client - an open file: a driver with one sync object
@@ -142,11 +165,22 @@ void job_init(struct client *client);
 long job_call(struct client *client, unsigned int cmd, const struct dsync_test_call *call);
 void job_close(struct client *client);
 
+/* hooks.c */
+int hooks_register(void);
+void hooks_unregister(void);
+void hooks_take(struct dsync_test_hooks *taken);
+
 /* exporter.c, a module of its own */
 #define EXPORTER_RESVS 4
-#define DSYNC_EXPORTER_EXPORT		DSYNC_TEST(0xE2)	/* on resv number fd, cached? */
+#define DSYNC_EXPORTER_EXPORT		DSYNC_TEST(0xE2)	/* on resv number fd */
+
+/* What it exports: without cache maintenance, with it, with hooks of dsync_test beside it. */
+#define EXPORTER_PLAIN	0
+#define EXPORTER_CACHED	1
+#define EXPORTER_HOOKED	2
 
 struct dma_resv *dsync_exporter_resv(unsigned int index);
+const struct dma_buf_ops *dsync_exporter_hooked_ops(void);
 u32 dsync_exporter_in_begin(void);
 u32 dsync_exporter_in_end(void);
 

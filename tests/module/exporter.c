@@ -57,6 +57,16 @@ MODULE_PARM_DESC(slow_begin, "begin_cpu_access does not return, except for a sig
 module_param(slow_end, bool, 0600);
 MODULE_PARM_DESC(slow_end, "end_cpu_access does not return");
 
+static unsigned int fail_begin, begun, ended;
+static DEFINE_SPINLOCK(calls_lock);
+
+module_param(fail_begin, uint, 0600);
+MODULE_PARM_DESC(fail_begin, "how many begin_cpu_access calls from now one fails with ENOSPC");
+module_param(begun, uint, 0400);
+MODULE_PARM_DESC(begun, "begin_cpu_access calls that did not fail");
+module_param(ended, uint, 0400);
+MODULE_PARM_DESC(ended, "end_cpu_access calls");
+
 static atomic_t in_begin, in_end;
 
 u32 dsync_exporter_in_begin(void)
@@ -82,6 +92,11 @@ static int cached_begin(struct dma_buf *dmabuf, enum dma_data_direction dir)
 			err = -ERESTARTSYS;
 	}
 	atomic_dec(&in_begin);
+	spin_lock(&calls_lock);
+	if (!err && fail_begin && !--fail_begin)
+		err = -ENOSPC;
+	begun += !err;
+	spin_unlock(&calls_lock);
 	return err;
 }
 
@@ -91,6 +106,9 @@ static int cached_end(struct dma_buf *dmabuf, enum dma_data_direction dir)
 	while (READ_ONCE(slow_end))
 		usleep_range(1000, 2000);
 	atomic_dec(&in_end);
+	spin_lock(&calls_lock);
+	ended++;
+	spin_unlock(&calls_lock);
 	return 0;
 }
 
@@ -102,13 +120,36 @@ static const struct dma_buf_ops cached_ops = {
 	.end_cpu_access = cached_end,
 };
 
-static long export(unsigned int index, bool cached)
+/* By which dsync_test registers hooks; in their place these are not called. */
+static const struct dma_buf_ops hooked_ops = {
+	.map_dma_buf = buffer_map,
+	.unmap_dma_buf = buffer_unmap,
+	.release = buffer_release,
+	.begin_cpu_access = cached_begin,
+	.end_cpu_access = cached_end,
+};
+
+const struct dma_buf_ops *dsync_exporter_hooked_ops(void)
+{
+	return &hooked_ops;
+}
+EXPORT_SYMBOL_GPL(dsync_exporter_hooked_ops);
+
+static const struct dma_buf_ops * const ops[] = {
+	[EXPORTER_PLAIN] = &buffer_ops,
+	[EXPORTER_CACHED] = &cached_ops,
+	[EXPORTER_HOOKED] = &hooked_ops,
+};
+
+static long export(unsigned int index, unsigned int kind)
 {
 	DEFINE_DMA_BUF_EXPORT_INFO(info);
 	struct dma_buf *dmabuf;
 	int fd;
 
-	info.ops = cached ? &cached_ops : &buffer_ops;
+	if (kind >= ARRAY_SIZE(ops))
+		return -EINVAL;
+	info.ops = ops[kind];
 	info.size = 16 * PAGE_SIZE;
 	info.flags = O_RDWR;
 	info.resv = dsync_exporter_resv(index);
@@ -128,7 +169,7 @@ static long export(unsigned int index, bool cached)
 	return fd;
 }
 
-/* Errors: EFAULT; ENOTTY; EINVAL no such reservation object; those of dma_buf_export(). */
+/* Errors: EFAULT; ENOTTY; EINVAL no such object or kind; those of dma_buf_export(). */
 static long exporter_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	struct dsync_test_call call;

@@ -32,11 +32,19 @@ static void saw(struct client *client, u32 *count, char initial)
 	spin_unlock_irqrestore(&client->wait.lock, flags);
 }
 
+/* As long as a test says. */
+static bool slow_prepare;
+
+module_param(slow_prepare, bool, 0600);
+MODULE_PARM_DESC(slow_prepare, "prepare of a job does not return");
+
 static int job_prepare(struct dmabuf_sync *sync, void *priv)
 {
 	struct client *client = priv;
 
 	saw(client, &client->state.prepared, 'p');
+	while (READ_ONCE(slow_prepare))
+		usleep_range(1000, 2000);
 	return client->flags & DSYNC_TEST_BAD_PREPARE ? -ENOSPC : 0;
 }
 
@@ -90,6 +98,7 @@ void job_init_ops(struct client *client)
 	client->ops = (struct dmabuf_sync_ops) {
 		.prepare = job_prepare,
 		.start = job_start,
+		.queues = client->flags & DSYNC_TEST_QUEUES,
 		.stop = client->flags & DSYNC_TEST_NO_STOP ? NULL : job_stop,
 		.finish = job_finish,
 		.free = job_free,
@@ -148,6 +157,28 @@ static long job_file_fd(struct client *client)
 	return fd;
 }
 
+static long add_fence(struct client *client, int fd)
+{
+	struct dma_fence *fence = sync_file_get_fence(fd);
+	int err;
+
+	if (!fence)
+		return -EINVAL;
+	err = dmabuf_sync_add_fence(client->sync, fence);
+	dma_fence_put(fence);
+	return err;
+}
+
+/* It is only compared: any three will do. */
+static long set_device(struct client *client, int which)
+{
+	const struct device *devices[] = { NULL, dsync_test_device, dsync_test_device->parent };
+
+	if (which < 0 || which >= ARRAY_SIZE(devices))
+		return -EINVAL;
+	return dmabuf_sync_set_device(client->sync, devices[which]);
+}
+
 long job_call(struct client *client, unsigned int cmd, const struct dsync_test_call *call)
 {
 	u32 started;
@@ -155,6 +186,15 @@ long job_call(struct client *client, unsigned int cmd, const struct dsync_test_c
 	switch (cmd) {
 	case DSYNC_TEST_SUBMIT:
 		return dmabuf_sync_submit(client->sync, job_granted);
+	case DSYNC_TEST_ADD_FENCE:
+		return add_fence(client, call->fd);
+	case DSYNC_TEST_SET_DEVICE:
+		return set_device(client, call->value);
+	case DSYNC_TEST_SET_EXPLICIT:
+		return dmabuf_sync_set_explicit(client->sync, call->value);
+	case DSYNC_TEST_RUNNING:
+		dmabuf_sync_running(client->sync);
+		return 0;
 	case DSYNC_TEST_DONE:
 		dmabuf_sync_done(client->sync, call->value);
 		return 0;
@@ -166,6 +206,8 @@ long job_call(struct client *client, unsigned int cmd, const struct dsync_test_c
 		return dmabuf_sync_cancel(client->sync);
 	case DSYNC_TEST_WAIT_GRANTED:
 		return dmabuf_sync_wait_granted(client->sync);
+	case DSYNC_TEST_WAIT_GRANTED_KILLABLE:
+		return dmabuf_sync_wait_granted_killable(client->sync);
 	case DSYNC_TEST_WAIT_DONE:
 		dmabuf_sync_wait_done(client->sync);
 		return 0;

@@ -7,6 +7,7 @@
 #include <linux/miscdevice.h>
 #include <linux/module.h>
 #include <linux/platform_device.h>
+#include <linux/slab.h>
 #include <linux/uaccess.h>
 
 #include "dsync_test.h"
@@ -21,6 +22,7 @@
  *
  * client.c	sync objects, single buffers
  * job.c	DMA jobs and their callbacks
+ * hooks.c	those of an exporter
  */
 
 struct device *dsync_test_device;
@@ -54,6 +56,20 @@ static long ioctl_state(struct client *client, unsigned long arg)
 	return copy_to_user((void __user *)arg, &state, sizeof(state)) ? -EFAULT : 0;
 }
 
+/* Errors: EFAULT; ENOMEM. */
+static long ioctl_hooks(unsigned long arg)
+{
+	struct dsync_test_hooks *hooks = kzalloc(sizeof(*hooks), GFP_KERNEL);
+	long err;
+
+	if (!hooks)
+		return -ENOMEM;
+	hooks_take(hooks);
+	err = copy_to_user((void __user *)arg, hooks, sizeof(*hooks)) ? -EFAULT : 0;
+	kfree(hooks);
+	return err;
+}
+
 /* Errors: EFAULT; EINVAL there is no sync object yet, or still one; those of the function. */
 static long test_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
@@ -62,6 +78,8 @@ static long test_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 
 	if (cmd == DSYNC_TEST_STATE)
 		return ioctl_state(client, arg);
+	if (cmd == DSYNC_TEST_HOOKS)
+		return ioctl_hooks(arg);
 	if (copy_from_user(&call, (void __user *)arg, sizeof(call)))
 		return -EFAULT;
 
@@ -70,6 +88,11 @@ static long test_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return dmabuf_sync_is_supported();
 	case DSYNC_TEST_FLUSH:
 		dmabuf_sync_flush();
+		return 0;
+	case DSYNC_TEST_REGISTER:
+		return hooks_register();
+	case DSYNC_TEST_UNREGISTER:
+		hooks_unregister();
 		return 0;
 	case DSYNC_TEST_INIT:
 		return client_init(client, call.value);
@@ -120,6 +143,7 @@ unregister:
 static void __exit dsync_test_exit(void)
 {
 	misc_deregister(&test_misc);
+	hooks_unregister();
 	dmabuf_sync_flush();
 	platform_device_unregister(platform_device);
 }

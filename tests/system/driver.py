@@ -31,13 +31,14 @@ READ, WRITE, DMA_READ, DMA_WRITE = 1, 2, 5, 6
 RESVS = 4
 """Reservation objects of the module, numbered from 0."""
 
-NO_OPS, NO_STOP, BAD_PREPARE, QUICK, SLOW_START = 1, 2, 4, 8, 16
+NO_OPS, NO_STOP, BAD_PREPARE, QUICK, SLOW_START, QUEUES = 1, 2, 4, 8, 16, 32
 TO_DEVICE, FROM_DEVICE, NO_DIRECTION = 1, 2, 3
 _WAIT = 1 << 16
 
 # struct dsync_test_call, struct dsync_test_state
 _CALL = struct.Struct("ii")
 _STATE = struct.Struct("IIIIIIi36sII")
+_HOOKS = 1024
 
 
 def _number(nr: int) -> int:
@@ -45,6 +46,8 @@ def _number(nr: int) -> int:
 
 
 _READ_STATE = (2 << 30) | (_STATE.size << 16) | (0xA8 << 8) | 0xE3
+_READ_HOOKS = (2 << 30) | (_HOOKS << 16) | (0xA8 << 8) | 0xE4
+_PARAMETERS = "/sys/module/dsync_{}/parameters/{}"
 
 
 @dataclass(frozen=True)
@@ -179,23 +182,82 @@ class Driver:
     def end_dma(self, times: int = 1) -> None:
         self._call(0xD6, value=times)
 
+    def register_exporter(self) -> None:
+        """For dma-bufs with hooks; hook_calls() tells what they are called for."""
+        self._call(0xD7)
 
-def export(index: int, caches: bool = False) -> int:
+    def unregister_exporter(self) -> None:
+        self._call(0xD8)
+
+    def get_range(self, fd: int, access: int, first: int, pages: int) -> None:
+        """`pages` of them from number `first` on."""
+        self._call(0xD9, fd, access | first << 8 | pages << 16)
+
+    def add_fence(self, sync_file: int) -> None:
+        self._call(0xDA, sync_file)
+
+    def set_device(self, which: int) -> None:
+        """0 for none, or 1 or 2."""
+        self._call(0xDB, value=which)
+
+    def set_explicit(self, explicit: bool) -> None:
+        self._call(0xDC, value=int(explicit))
+
+    def running(self) -> None:
+        self._call(0xDD)
+
+    def wait_granted_killable(self) -> None:
+        self._call(0xDE)
+
+    def cpu_may_access(self, fd: int, first: int, pages: int, write: bool) -> bool:
+        return self._call(0xDF, fd, int(write) | first << 8 | pages << 16) == 1
+
+
+def export(index: int, caches: bool = False, hooks: bool = False) -> int:
     """The fd of a new dma-buf of 16 pages on reservation object `index` of dsync_exporter.
 
-    If it has `caches`, slow() says how long their maintenance takes.
+    If it has `caches`, slow() says how long their maintenance takes, and begin_fails() that it
+    fails. If it has `hooks` these are called instead, provided Driver.register_exporter() was.
     """
     exporter = os.open("/dev/dsync_exporter", os.O_RDWR | os.O_CLOEXEC)
+    kind = 2 if hooks else int(caches)
     try:
-        return fcntl.ioctl(exporter, _number(0xE2), bytearray(_CALL.pack(index, int(caches))))
+        return fcntl.ioctl(exporter, _number(0xE2), bytearray(_CALL.pack(index, kind)))
     finally:
         os.close(exporter)
 
 
+def hook_calls() -> list[tuple[str, int, int]]:
+    """Calls of an exporter's hooks since this was asked last: begin, end or released; its bytes."""
+    data = bytearray(_HOOKS)
+    with Driver(None) as driver:
+        fcntl.ioctl(driver.fd, _READ_HOOKS, data)
+    lines = data.rstrip(b"\0").decode().splitlines()
+    return [(name, int(first), int(last)) for name, first, last, _ in map(str.split, lines)]
+
+
+def begin_fails(nth: int) -> None:
+    """The n-th begin_cpu_access from now on, of any buffer with caches, fails with ENOSPC."""
+    with open(_PARAMETERS.format("exporter", "fail_begin"), "w") as file:
+        file.write(str(nth))
+
+
+def cache_calls() -> tuple[int, int]:
+    """How many begin_cpu_access calls have not failed, and how many of end_cpu_access were made."""
+    counts = []
+    for name in ("begun", "ended"):
+        with open(_PARAMETERS.format("exporter", name)) as file:
+            counts.append(int(file.read()))
+    return counts[0], counts[1]
+
+
 @contextlib.contextmanager
 def slow(call: str) -> Iterator[None]:
-    """During the body "begin" or "end" of a CPU access, of buffers with caches, do not return."""
-    path = f"/sys/module/dsync_exporter/parameters/slow_{call}"
+    """During the body "begin" or "end" of a CPU access, of buffers with caches, do not return.
+
+    Or "prepare" of any job.
+    """
+    path = _PARAMETERS.format("test" if call == "prepare" else "exporter", f"slow_{call}")
     with open(path, "w") as file:
         file.write("1")
     try:

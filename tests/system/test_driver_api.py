@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import select
+import struct
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from actors import Actor, until
@@ -296,3 +299,36 @@ def test_two_dma_bufs_of_one_reservation_object(drivers: Drivers, actors: Actors
         driver.close()
         os.close(a)
         os.close(b)
+
+
+def _undefined(path: str) -> set[str]:
+    """Symbols that an ELF object for 64 bits takes from elsewhere."""
+    with open(path, "rb") as file:
+        image = file.read()
+    (table,) = struct.unpack_from("<Q", image, 40)
+    size, count = struct.unpack_from("<HH", image, 58)
+    # Elf64_Shdr: name, type, flags, addr, offset, size, link, info, addralign, entsize
+    sections = [struct.unpack_from("<IIQQQQIIQQ", image, table + size * i) for i in range(count)]
+    found = set()
+    for _, kind, _, _, offset, length, link, *_ in sections:
+        if kind != 2:  # SHT_SYMTAB; link says where the names are
+            continue
+        # Elf64_Sym: name, info, other, shndx, value, size
+        symbols = struct.iter_unpack("<IBBHQQ", image[offset : offset + length])
+        for name in (name for name, _, _, section, *_ in symbols if section == 0):
+            start = sections[link][4] + name
+            found.add(image[start : image.index(b"\0", start)].decode())
+    return found
+
+
+def test_no_function_is_forgotten() -> None:
+    """The module of these tests uses all that dmabuf_sync exports."""
+    exported = set()
+    for path in Path("kernel/dmabuf_sync").glob("*.c"):
+        exported |= set(re.findall(r"^EXPORT_SYMBOL_GPL\((\w+)\);", path.read_text(), re.M))
+    header = Path("kernel/include/linux/dmabuf-sync.h").read_text()
+    # Of prototypes only: what the comments name, they name elsewhere.
+    declared = set(re.findall(r"^[a-z][^\n]*?\*?(dma_?buf_\w+)\(", header, re.M))
+    assert exported and exported == declared
+    folder = os.environ["DMABUF_SYNC_MODULES"]
+    assert exported - _undefined(f"{folder}/dsync_test/dsync_test.ko") == set()

@@ -177,3 +177,18 @@ def test_holder_itself_never_waits_for_us(vgem: VgemBuffer, actors: Actors) -> N
         writer.call(unlock, vgem.fd)
         job.wait(20)
         job.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [READ, WRITE])
+def test_fence_that_is_never_signalled(vgem: VgemBuffer, actors: Actors, kind: int) -> None:
+    """Its driver gives it up after 10 s, and that is when the lock is granted."""
+    (other,) = actors(1)
+    vgem.attach(write=True)
+    other.start(lock, vgem.fd, kind)
+    until(_granting(other, vgem.fd))
+    assert select.select([vgem.fd], [], [], 0)[0] == []
+    other.result(timeout=60)
+    assert select.select([vgem.fd], [], [], 0)[0] == [vgem.fd]
+    assert [(access.pid, access.state) for access in accesses(vgem.fd)] == [(other.pid, "held")]
+    other.call(unlock, vgem.fd)

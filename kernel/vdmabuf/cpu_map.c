@@ -5,7 +5,7 @@
 #include <linux/iosys-map.h>
 #include <linux/minmax.h>
 #include <linux/mm.h>
-#include <linux/sizes.h>
+#include <linux/sched.h>
 #include <linux/vmalloc.h>
 
 #include "buffer.h"
@@ -23,38 +23,6 @@
  *
  * A child does not inherit such a mapping, as it does not inherit the lock.
  */
-
-/* A fault brings its neighbours in as well. */
-#define FAULT_WINDOW SZ_64K
-
-static vm_fault_t insert(struct vm_area_struct *vma, unsigned long addr)
-{
-	struct dma_buf *dmabuf = vma->vm_private_data;
-	struct vdmabuf_buffer *buffer = dmabuf->priv;
-	unsigned long n = vma->vm_pgoff + ((addr - vma->vm_start) >> PAGE_SHIFT);
-
-	if (n >= buffer->page_count)
-		return VM_FAULT_SIGBUS;
-	return vmf_insert_pfn(vma, addr, page_to_pfn(buffer->pages[n]));
-}
-
-static vm_fault_t fault(struct vm_fault *vmf)
-{
-	struct vm_area_struct *vma = vmf->vma;
-	unsigned long window = ALIGN_DOWN(vmf->address, FAULT_WINDOW);
-	unsigned long addr = max(window, vma->vm_start);
-	unsigned long end = min(window + FAULT_WINDOW - 1, vma->vm_end - 1);
-	vm_fault_t ret = insert(vma, vmf->address);
-
-	for (; !(ret & VM_FAULT_ERROR) && addr < end; addr += PAGE_SIZE)
-		if (insert(vma, addr) & VM_FAULT_ERROR)
-			break;
-	return ret;
-}
-
-static const struct vm_operations_struct vm_ops = {
-	.fault = fault,
-};
 
 static bool may_access(struct vm_fault *vmf, bool write)
 {
@@ -76,11 +44,14 @@ static vm_fault_t strict_fault(struct vm_fault *vmf)
 	struct vdmabuf_buffer *buffer = dmabuf->priv;
 	vm_fault_t ret = VM_FAULT_SIGBUS;
 
+	if (vmf->pgoff >= buffer->page_count)
+		return ret;
 	/* Killed: it will not come back for the page. */
 	if (mutex_lock_killable(&buffer->zap_lock))
 		return VM_FAULT_NOPAGE;
 	if (may_access(vmf, vmf->flags & FAULT_FLAG_WRITE))
-		ret = insert(vmf->vma, vmf->address);
+		ret = vmf_insert_pfn(vmf->vma, vmf->address,
+				     page_to_pfn(buffer->pages[vmf->pgoff]));
 	mutex_unlock(&buffer->zap_lock);
 	return ret;
 }
@@ -126,6 +97,25 @@ static int back(struct vdmabuf_buffer *buffer)
 	return err;
 }
 
+/* A run of pages at a time, which for fresh memory is up to 2 MiB. */
+static int map_pages(struct vm_area_struct *vma, const struct vdmabuf_buffer *buffer)
+{
+	unsigned long first = vma->vm_pgoff, end = first + vma_pages(vma), n, addr, pfn;
+	int err;
+
+	for (addr = vma->vm_start; first < end; first += n, addr += n << PAGE_SHIFT) {
+		pfn = page_to_pfn(buffer->pages[first]);
+		for (n = 1; first + n < end; n++)
+			if (page_to_pfn(buffer->pages[first + n]) != pfn + n)
+				break;
+		err = remap_pfn_range(vma, addr, pfn, n << PAGE_SHIFT, vma->vm_page_prot);
+		if (err)
+			return err;
+		cond_resched();
+	}
+	return 0;
+}
+
 /**
  * vdmabuf_mmap - let a process map the buffer, or a part of it
  * @dmabuf: buffer
@@ -135,7 +125,10 @@ static int back(struct vdmabuf_buffer *buffer)
  * by a second file, and nobody shall pin them through a process. That rules
  * out copy on write: MAP_PRIVATE is for reading.
  *
- * The memory is allocated now at the latest: a fault could only say SIGBUS.
+ * The memory is allocated now at the latest: a fault could only say SIGBUS. All pages go
+ * in at once, which costs a tenth of what their faults would. Entries of 2 MiB in the
+ * page tables would cost even less, but older kernels cannot keep get_user_pages() off
+ * these.
  *
  * Returns: 0; -ENOMEM; -EINTR killed; -EINVAL writing with MAP_PRIVATE; -EACCES writing a buffer
  * exported with O_RDONLY. The VFS checks that for the dma-buf's own file
@@ -159,13 +152,12 @@ int vdmabuf_mmap(struct dma_buf *dmabuf, struct vm_area_struct *vma)
 		return err;
 	vm_flags_set(vma, VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP);
 	vma->vm_page_prot = vdmabuf_coherent_prot(buffer, vma->vm_page_prot);
+	if (!(buffer->flags & VDMABUF_ALLOC_STRICT))
+		return map_pages(vma, buffer);
+	/* Without VM_IO the process could undo VM_DONTCOPY, with MADV_DOFORK. */
+	vm_flags_set(vma, VM_DONTCOPY | VM_IO);
 	vma->vm_private_data = dmabuf;
-	vma->vm_ops = &vm_ops;
-	if (buffer->flags & VDMABUF_ALLOC_STRICT) {
-		/* Without VM_IO the process could undo that, with MADV_DOFORK. */
-		vm_flags_set(vma, VM_DONTCOPY | VM_IO);
-		vma->vm_ops = &strict_vm_ops;
-	}
+	vma->vm_ops = &strict_vm_ops;
 	return 0;
 }
 

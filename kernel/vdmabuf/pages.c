@@ -17,8 +17,8 @@
  * and the lowest is small: pages that are still out of reach are taken all the
  * same, and the DMA API bounces them for the devices that need it.
  *
- * They come in pieces of up to 2 MiB. For a device these are long segments; in
- * a process a fault brings in its neighbours (cpu_map.c).
+ * They come in pieces of up to 2 MiB. For a device these are long segments, and a
+ * process maps a piece at once (cpu_map.c).
  */
 
 /*

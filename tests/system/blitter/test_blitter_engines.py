@@ -174,6 +174,7 @@ def test_watchdog_does_not_wait_for_latency(
     set_vblit("latency_us", 3_000_000_000)
     assert _failure(blitter.fill(dst, 1)) == errno.ETIMEDOUT
     set_vblit("latency_us", 0)
+    set_parameter("job_timeout_ms", 10_000)
     blitter.fill(dst, 1).wait(PATIENCE)
 
 

@@ -7,7 +7,6 @@ It knows nothing of locks, and vivid makes no fences: nothing of ours may hold i
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import select
 import subprocess
@@ -17,13 +16,13 @@ from collections.abc import Callable, Iterator
 import pytest
 from actors import Actor, until
 from buffers import allocate
+from foreign import Client
 from locks import READ, WRITE, lock, trylock, unlock
 from vivid import vivid_pair
 
 from dmabuf_sync import Blitter, DmaBuf
 
 WIDTH, HEIGHT = 320, 180
-SYS_PIDFD_GETFD = 438
 PATIENCE = 20.0
 # Who makes the buffers that the other one gets.
 WAYS = {
@@ -42,61 +41,29 @@ def vivid() -> tuple[str, str]:
     return vivid_pair()
 
 
-class Stream:
+class Stream(Client):
     """A running v4l2-ctl. It prints something for every frame."""
 
     def __init__(self, capture: str, output: str, way: str) -> None:
         form = f"width={WIDTH},height={HEIGHT},pixelformat=XR24"
         for node, option in ((capture, "--set-fmt-video"), (output, "--set-fmt-video-out")):
             subprocess.run(["v4l2-ctl", "-d", node, f"{option}={form}"], check=True)
-        self.process = subprocess.Popen(
-            ["v4l2-ctl", "-d", capture, "-e", output, *WAYS[way]],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        assert self.process.stdout
-        self._pipe = self.process.stdout.fileno()
-        os.set_blocking(self._pipe, False)
+        super().__init__("v4l2-ctl", "-d", capture, "-e", output, *WAYS[way])
+        os.set_blocking(self.pipe, False)
 
     def goes_on(self, frames: int = 5) -> None:
         """Wait for so many more frames."""
         with contextlib.suppress(BlockingIOError):
-            while os.read(self._pipe, 4096):
+            while os.read(self.pipe, 4096):
                 pass
         seen = b""
         deadline = time.monotonic() + PATIENCE
         while len(seen) < 2 * frames:
-            ready = select.select([self._pipe], [], [], deadline - time.monotonic())[0]
+            ready = select.select([self.pipe], [], [], deadline - time.monotonic())[0]
             assert ready, f"v4l2-ctl is stuck after {seen!r}"
-            data = os.read(self._pipe, 4096)
+            data = os.read(self.pipe, 4096)
             assert data, f"v4l2-ctl has ended with {seen!r}"
             seen += data
-
-    def buffers(self) -> list[int]:
-        """Its own descriptors of its dma-bufs."""
-        folder = f"/proc/{self.process.pid}/fd"
-        found = []
-        for name in sorted(os.listdir(folder), key=int):
-            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
-                if "dmabuf" in os.readlink(f"{folder}/{name}"):
-                    found.append(int(name))
-        return found
-
-    def take_buffers(self) -> list[int]:
-        """Our own descriptors of its dma-bufs."""
-        libc = ctypes.CDLL(None, use_errno=True)
-        pidfd = os.pidfd_open(self.process.pid)
-        taken = []
-        for number in self.buffers():
-            fd = libc.syscall(SYS_PIDFD_GETFD, pidfd, number, 0)
-            assert fd >= 0, os.strerror(ctypes.get_errno())
-            taken.append(fd)
-        os.close(pidfd)
-        return taken
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
 
 
 @pytest.fixture(params=WAYS)

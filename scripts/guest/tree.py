@@ -21,6 +21,8 @@ VERSION = 1
 GUEST_PACKAGES = (
     "fonts-dejavu-core",
     "gcc",
+    "gstreamer1.0-plugins-good",
+    "gstreamer1.0-tools",
     "iproute2",
     "kmod",
     "libc6-dev",

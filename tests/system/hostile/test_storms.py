@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 from actors import Actor, until
+from anything import anything
 from locks import WRITE, lock, trylock, unlock
 from modules import load_all, unload_framework
 from state import accesses, counters, until_waiting, waiting
-from test_trace_replay import _anything
 
 from dmabuf_sync import Access, Blitter, DmaBuf, Exporter, LockRevoked, Sync, close_control
 
@@ -59,7 +59,7 @@ def _kill_at_random_moments(fds: list[int], kills: int, seed: int) -> None:
         pid = os.fork()
         if not pid:
             with contextlib.suppress(BaseException):
-                _anything(fds, chance.getrandbits(32), FOREVER)
+                anything(fds, chance.getrandbits(32), FOREVER)
             os._exit(1)
         running.append(pid)
         chance.getrandbits(32)  # the next one does something else
@@ -262,7 +262,7 @@ def test_cpus_come_and_go(bufs: Buffers, actors: Actors, set_parameter: SetParam
     fds = bufs(3)
     workers = actors(4)
     for seed, worker in enumerate(workers):
-        worker.start(_anything, fds, seed, FOREVER)
+        worker.start(anything, fds, seed, FOREVER)
     try:
         for _ in range(10):
             for state in ("0", "1"):

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from test_byte_fuzz import CALLS, FLAGS, SIZE
+from ioctl_calls import CALLS, FLAGS, SIZE
 
 from dmabuf_sync import Display
 from dmabuf_sync._uapi import ffi, lib

@@ -39,7 +39,7 @@ def main() -> None:
     if pid == 0:
         child(fd)
         os._exit(0)
-    time.sleep(1)
+    time.sleep(0.5)
     print("parent: done", flush=True)
     # Closing any file descriptor of the buffer unlocks, too: mind mmap.mmap(), which closes one.
     fcntl.lockf(fd, fcntl.LOCK_UN)

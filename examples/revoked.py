@@ -31,7 +31,7 @@ def main() -> None:
             time.sleep(0.1)
             other(buffer)
             os._exit(0)
-        for seconds in (1.0, 0.0):
+        for seconds in (0.8, 0.0):
             try:
                 write(buffer, seconds)
                 break

@@ -45,10 +45,11 @@ GUEST_PACKAGES = (
     "python3-rich",
     "spin",
     "strace",
+    "udev",
     "util-linux",
     "v4l-utils",
     # The smallest package that satisfies the kernel's dependency on an initramfs maker: it
-    # brings neither systemd nor udev, whose cold start would take longer than the kernel's.
+    # brings no systemd, whose cold start would take longer than the kernel's.
     "tiny-initramfs",
 )
 LEFT_OUT = (
@@ -75,8 +76,10 @@ UNPACKED = (
     "lib",
     "net/9p",
 )
+# To start udev cold takes long, too: it stays aside for the tests that want it.
 STAND_IN = Path(__file__).with_name("udevd.sh")
 STANDS_IN_FOR = ("usr/lib/systemd/systemd-udevd", "usr/bin/udevadm")
+SET_ASIDE = "usr/lib/udev/aside"
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ class Recipe:
     image: bool = True
 
     def key(self) -> str:
-        guest = (UNPACKED, STANDS_IN_FOR, STAND_IN.read_text()) if self.image else None
+        guest = (UNPACKED, STANDS_IN_FOR, SET_ASIDE, STAND_IN.read_text()) if self.image else None
         return paths.digest(
             VERSION, self.suite, self.extra_suites, sorted(self.packages), LEFT_OUT, guest
         )
@@ -135,11 +138,7 @@ def make(recipe: Recipe, folder: Path) -> None:
         unpack(recipe, sources, tree.root)
         if recipe.image:
             unpack_modules(tree)
-            for name in STANDS_IN_FOR:
-                target = tree.root / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(STAND_IN, target)
-                target.chmod(0o755)
+            set_udev_aside(tree.root)
             make_image(tree)
 
 
@@ -185,6 +184,20 @@ def unpack_modules(tree: Tree) -> None:
     if packed:
         run(["xz", "--decompress", *packed])
         run(["depmod", "-b", tree.root, release])
+
+
+def set_udev_aside(root: Path) -> None:
+    """Put the stand-in where udev's programs are, which go into a folder of their own."""
+    targets = [root / name for name in STANDS_IN_FOR]
+    aside = root / SET_ASIDE
+    aside.mkdir()
+    for target in targets:
+        # One may be a link to the other, which tells by its name what it is to be.
+        shutil.copy(target, aside / target.name)
+    for target in targets:
+        target.unlink()
+        shutil.copy(STAND_IN, target)
+        target.chmod(0o755)
 
 
 def make_image(tree: Tree) -> None:

@@ -4,16 +4,15 @@
 from __future__ import annotations
 
 import errno
-import fnmatch
-import glob
 import grp
 import os
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from actors import Actor
+from modules import load_all
+from udev import Udev
 
 from dmabuf_sync import (
     Access,
@@ -24,6 +23,7 @@ from dmabuf_sync import (
     Sync,
     close_control,
 )
+from dmabuf_sync.command.main import main
 
 RULES = Path(__file__).parents[3] / "packaging" / "udev" / "70-dmabuf-sync.rules"
 NODES = ("dmabuf_sync", "vdmabuf", "vblit", "vdisplay")
@@ -32,34 +32,34 @@ USER = 1000
 VIDEO = grp.getgrnam("video").gr_gid
 
 
-def apply(rules: Path) -> list[str]:
-    """Do to the device nodes what udev does; the guest has none. Returns the nodes' names."""
-    done = []
-    for line in rules.read_text().splitlines():
-        if not line or line.startswith("#"):
-            continue
-        terms = re.findall(r'(\w+)(==|=)"([^"]*)"', line)
-        assert ", ".join(f'{key}{op}"{value}"' for key, op, value in terms) == line
-        match = {key: value for key, op, value in terms if op == "=="}
-        assign = {key: value for key, op, value in terms if op == "="}
-        assert set(match) == {"SUBSYSTEM", "KERNEL"} and set(assign) == {"GROUP", "MODE"}
-        for path in glob.glob(f"/sys/class/{match['SUBSYSTEM']}/*"):
-            name = os.path.basename(path)
-            if any(fnmatch.fnmatchcase(name, word) for word in match["KERNEL"].split("|")):
-                os.chown(f"/dev/{name}", 0, grp.getgrnam(assign["GROUP"]).gr_gid)
-                os.chmod(f"/dev/{name}", int(assign["MODE"], 8))
-                done.append(name)
-    return done
-
-
-@pytest.fixture
-def rule() -> Iterator[None]:
+@pytest.fixture(scope="module")
+def udev() -> Iterator[Udev]:
+    """udevd with our rules, until the end of these tests; the nodes are as before then."""
     before = {name: os.stat(f"/dev/{name}") for name in NODES}
-    assert set(NODES) <= set(apply(RULES))
-    yield
+    with Udev() as daemon:
+        yield daemon
     for name, node in before.items():
         os.chown(f"/dev/{name}", node.st_uid, node.st_gid)
         os.chmod(f"/dev/{name}", node.st_mode & 0o777)
+
+
+@pytest.fixture
+def rule(udev: Udev) -> Iterator[None]:
+    """The rule is installed, as its first lines say."""
+    for name in NODES:
+        assert mode(name)[0] == 0
+    udev.install(RULES)
+    for name in NODES:
+        assert mode(name) == (VIDEO, 0o660)
+    yield
+    udev.remove(RULES)
+    for name in NODES:  # udev leaves alone what no rule names
+        os.chown(f"/dev/{name}", 0, 0)
+
+
+def mode(name: str) -> tuple[int, int]:
+    node = os.stat(f"/dev/{name}")
+    return node.st_gid, node.st_mode & 0o777
 
 
 @pytest.fixture
@@ -137,6 +137,42 @@ def test_others(rule: None, become: Callable[[int], Actor]) -> None:
     for number, note in said.values():
         assert number == errno.EACCES
         assert "is for members of group video: usermod -aG video USER" in note
+
+
+def test_udev_finds_no_fault_with_the_rule(udev: Udev) -> None:
+    text = udev.admin("verify", "--no-summary", RULES) if udev.verifies else ""
+    assert text == ""
+
+
+@pytest.mark.slow
+def test_the_lines_for_other_exporters_are_rules_too(udev: Udev, tmp_path: Path) -> None:
+    """Those that are commented out, for users to take into use."""
+    lines = [line[1:] for line in RULES.read_text().splitlines() if line.startswith("#SUBSYSTEM")]
+    assert len(lines) == 2
+    more = tmp_path / "71-more.rules"
+    more.write_text("\n".join(lines) + "\n")
+    if udev.verifies:
+        assert udev.admin("verify", "--no-summary", more) == ""
+    for name in ("udmabuf", "dma_heap/system"):
+        if os.path.exists(f"/dev/{name}"):
+            before = os.stat(f"/dev/{name}")
+            udev.install(more)
+            try:
+                assert mode(name) == (VIDEO, 0o660)
+            finally:
+                udev.remove(more)
+                os.chown(f"/dev/{name}", before.st_uid, before.st_gid)
+                os.chmod(f"/dev/{name}", before.st_mode & 0o777)
+
+
+def test_load_returns_when_udev_has_been_there(rule: None) -> None:
+    """Not when the kernel has made the node, which is root's at first."""
+    try:
+        assert main(["unload", "vdmabuf"]) == 0
+        assert main(["load", "vdmabuf"]) == 0
+        assert mode("vdmabuf") == (VIDEO, 0o660)
+    finally:
+        load_all()
 
 
 def test_nobody_without_the_rule(become: Callable[[int], Actor]) -> None:

@@ -69,6 +69,8 @@ def command(
                 seconds, seed, processes=processes, buffers=buffers, replay=replay, done=done
             )
     except PermissionError as error:
+        if str(error.filename).startswith("/dev/"):
+            raise
         raise Failure(
             f"{error.filename or 'tracefs'}: {error.strerror}",
             Status.DENIED,

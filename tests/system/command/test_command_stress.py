@@ -42,7 +42,9 @@ def test_unprivileged_stress_does_without_the_replay() -> None:
         [*COMMAND, "stress", "--seconds=0.5"], user=65534, capture_output=True, text=True
     )
     assert done.returncode == 4, done.stderr
-    assert len(done.stderr.splitlines()) <= 2
+    # It is the devices that it may not open; to do without the replay would not help.
+    assert "only root may open /dev/vdmabuf" in done.stderr
+    assert "--no-replay" not in done.stderr
 
 
 def test_checker_finds_what_breaks_a_rule(monkeypatch: pytest.MonkeyPatch) -> None:

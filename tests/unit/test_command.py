@@ -97,6 +97,21 @@ def test_a_note_is_part_of_the_sentence(
     assert capsys.readouterr().err == "dmabuf-sync: /dev/x: none; it comes with x\n"
 
 
+def test_no_control_character_reaches_the_terminal(
+    fails: list[BaseException], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    fails.append(Failure("process 7 (\x1b[31m\rx\udcff)", hint="\x07"))
+    assert command.main(["fail"]) == Status.FAILED
+    assert capsys.readouterr().err == "dmabuf-sync: process 7 (?[31m?x?)\ndmabuf-sync: ?\n"
+    recording = (Path(__file__).with_name("waiters.dsync")).read_text()
+    path = tmp_path / "run.dsync"
+    path.write_text(recording.replace('"frame"', '"fra\\u001b[31mme"'))
+    assert command.main(["report", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "fra?[31mme" in out
+    assert "\x1b" not in out
+
+
 def test_ctrl_c_says_nothing(
     fails: list[BaseException], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -37,3 +37,11 @@ def test_a_file_is_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     output = tmp_path / "file" / "run.svg"
     assert main(["timeline", str(RECORDING), "-o", str(output)]) == 1
     assert capsys.readouterr().err == f"dmabuf-sync: {output}: Not a directory\n"
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_names_are_chosen_by_users(tmp_path: Path, suffix: str) -> None:
+    path, output = tmp_path / "run.dsync", tmp_path / f"run.{suffix}"
+    path.write_text(RECORDING.read_text().replace('"frame"', '"a\\n\\u001b\\u0000<&"'))
+    assert main(["timeline", str(path), "-o", str(output)]) == 0
+    assert output.stat().st_size > 1000

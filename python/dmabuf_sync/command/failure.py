@@ -65,8 +65,13 @@ class Failure(click.ClickException):
 
 def say(message: str) -> None:
     """Put a message on standard error, each line with the program's name in front."""
-    for line in message.splitlines():
-        click.echo(f"{PROGRAM}: {line}", err=True)
+    for line in message.split("\n"):
+        click.echo(f"{PROGRAM}: {printable(line)}", err=True)
+
+
+def printable(text: str) -> str:
+    """Names are chosen by users: no control character reaches the terminal."""
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def sentence(error: BaseException) -> str:

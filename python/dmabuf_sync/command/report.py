@@ -12,6 +12,7 @@ import click
 
 from ..trace import history_of
 from ..trace.report import Report, Wait, Waits, report
+from .failure import printable
 from .output import console, emit, json_option, progress, table
 from .tables import KINDS
 from .timeline import open_recording
@@ -109,7 +110,7 @@ class _Printer:
             return
         made = table(*headings, right=headings[left:])
         for row in rows:
-            made.add_row(*map(str, row))
+            made.add_row(*(printable(str(cell)) for cell in row))
         self._console.print()
         self._console.print(title, style="bold")
         self._console.print(made)

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from .failure import printable
 from .output import table
 from .uses import TO_THE_END, Buffer, Range, State, Use
 
@@ -95,7 +96,7 @@ def label(buffer: Buffer) -> str:
     """Inode and name."""
     if not buffer.inode:
         return f"resv {buffer.resv}"
-    return f"{buffer.inode} {_printable(buffer.name)}".rstrip()
+    return f"{buffer.inode} {printable(buffer.name)}".rstrip()
 
 
 def process(pid: int, comm: str) -> str:
@@ -103,8 +104,8 @@ def process(pid: int, comm: str) -> str:
     if pid < 0:
         return "?"
     if pid == 0:
-        return _printable(comm) or "kernel"
-    return f"{pid} {_printable(comm)}".rstrip()
+        return printable(comm) or "kernel"
+    return f"{pid} {printable(comm)}".rstrip()
 
 
 def holder(everything: Sequence[Use], buffer: Buffer) -> str:
@@ -121,7 +122,7 @@ def holder(everything: Sequence[Use], buffer: Buffer) -> str:
 
 def how(use: Use) -> str:
     kind = KINDS.get(use.kind, use.kind)
-    return f"{kind} {_printable(use.name)}".rstrip()
+    return f"{kind} {printable(use.name)}".rstrip()
 
 
 def mode(use: Use) -> str:
@@ -195,8 +196,3 @@ def size(count: int) -> str:
             return str(count)
         value /= 1024
     raise AssertionError
-
-
-def _printable(text: Any) -> str:
-    """Names are chosen by users: no control character reaches the terminal."""
-    return "".join(char if char.isprintable() else "?" for char in str(text))

@@ -73,10 +73,10 @@ class PixelCanvas:
     def text(
         self, x: float, y: float, text: str, size: int, colour: str, anchor: str = "la"
     ) -> None:
-        self._draw.text((x, y), text, fill=colour, font=self._font(size), anchor=anchor)
+        self._draw.text((x, y), _plain(text), fill=colour, font=self._font(size), anchor=anchor)
 
     def text_length(self, text: str, size: int) -> float:
-        return self._draw.textlength(text, font=self._font(size))
+        return self._draw.textlength(_plain(text), font=self._font(size))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         self.image.save(path)
@@ -159,6 +159,11 @@ class VectorCanvas:
         )
 
 
+def _plain(text: str) -> str:
+    """Without control characters: names are chosen by users."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
 def _escape(text: str) -> str:
     """Text for XML 1.0, which has no word for control characters."""
-    return escape("".join(letter if letter.isprintable() else "?" for letter in text))
+    return escape(_plain(text))

@@ -138,3 +138,9 @@ def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
     path.write_text(f"# dmabuf-sync-recording {json.dumps({'version': 2})}\n")
     with pytest.raises(ValueError, match="x, line 1: the recording is of format 2"):
         load(path)
+
+
+def test_full_disk_is_named() -> None:
+    with pytest.raises(OSError, match="No space") as caught:
+        Writer("/dev/full", [])
+    assert caught.value.filename == "/dev/full"

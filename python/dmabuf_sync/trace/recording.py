@@ -90,8 +90,12 @@ class Writer:
             self._put(lines)
 
     def _put(self, data: bytes) -> None:
-        while data:
-            data = data[self._file.write(data) or 0 :]
+        try:
+            while data:
+                data = data[self._file.write(data) or 0 :]
+        except OSError as error:
+            error.filename = self._file.name  # which write(2) cannot name
+            raise
 
     def add_buffer(self, buffer: Buffer) -> None:
         """Say what a buffer is called."""

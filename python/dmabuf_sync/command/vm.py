@@ -17,7 +17,9 @@ _MARKS = ("Makefile", "scripts/guest/__main__.py", "kernel/dmabuf_sync")
 
 
 @click.command("vm")
-@click.option("--kernel", metavar="NAME", help="6.1, 6.12 (the default), 7.2, rt, lockdep or kasan.")
+@click.option(
+    "--kernel", metavar="NAME", help="6.1, 6.12 (the default), 7.2, rt, lockdep or kasan."
+)
 @click.option(
     "--share",
     type=click.Path(exists=True, file_okay=False, path_type=Path),

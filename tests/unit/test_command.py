@@ -20,6 +20,7 @@ from dmabuf_sync.command import main as command
 from dmabuf_sync.command import output
 from dmabuf_sync.command.failure import TRACEBACK, Failure, Status
 
+WAITERS = str(Path(__file__).with_name("waiters.dsync"))
 RULES = Path(__file__).parents[2] / "packaging" / "udev" / "70-dmabuf-sync.rules"
 
 
@@ -135,14 +136,27 @@ def test_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["--nix"]) == Status.USAGE
 
 
-def test_nobody_reads_on() -> None:
+@pytest.mark.parametrize(
+    "words", [["--help"], ["report", WAITERS], ["report", "--json", WAITERS]]
+)
+def test_nobody_reads_on(words: list[str]) -> None:
     read, write = os.pipe()
     os.close(read)
     run = subprocess.run(
-        [sys.executable, "-m", "dmabuf_sync", "--help"], stdout=write, stderr=subprocess.PIPE
+        [sys.executable, "-m", "dmabuf_sync", *words], stdout=write, stderr=subprocess.PIPE
     )
     os.close(write)
     assert (run.returncode, run.stderr) == (Status.PIPE, b"")
+
+
+def test_a_terminal_may_lack_letters() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "dmabuf_sync", "report", WAITERS],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+    )
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert b"?s" in run.stdout
 
 
 @dataclass(frozen=True)

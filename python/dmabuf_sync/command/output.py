@@ -56,9 +56,15 @@ def console(*, stderr: bool = False) -> Console:
     """A rich console. In a pipe lines are as long as they need to be, never cut or wrapped."""
     from rich.console import Console
 
+    class Honest(Console):
+        """Rich would end with a status of its own."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else _WIDE
-    return Console(file=stream, width=width, highlight=False, markup=False, soft_wrap=False)
+    return Honest(file=stream, width=width, highlight=False, markup=False, soft_wrap=False)
 
 
 class Cut:

@@ -275,6 +275,8 @@ def test_completion(
         ["top", "--interval", "inf", "--once"],
         ["timeline", "--from", "nan"],
         ["stress", "--seconds", "nan"],
+        ["timeline", "--length", "1e300"],
+        ["top", "--interval", "1e10", "--once"],
     ],
 )
 def test_numbers_that_are_none(words: list[str]) -> None:

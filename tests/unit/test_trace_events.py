@@ -144,3 +144,9 @@ def test_full_disk_is_named() -> None:
     with pytest.raises(OSError, match="No space") as caught:
         Writer("/dev/full", [])
     assert caught.value.filename == "/dev/full"
+
+
+def test_what_cannot_be_read_is_named() -> None:
+    with pytest.raises(OSError, match="Input/output") as caught:
+        load("/proc/self/mem")
+    assert caught.value.filename == "/proc/self/mem"

@@ -135,6 +135,9 @@ def load(path: str | os.PathLike[str]) -> Recording:
             _take(recording, line)
     except Damaged as damage:
         raise Damaged(damage.what, read, name) from None
+    except OSError as error:
+        error.filename = name  # which read(2) cannot name
+        raise
     if not recording.start and not recording.events:
         raise ValueError(f"{name} is not a recording")
     recording.lost = max(recording.lost, recording.end.get("lost", 0))

@@ -31,7 +31,7 @@ VALUES = (
 
 Edit = Callable[[list[bytes]], None]
 fuzzed = settings(
-    max_examples=50,
+    max_examples=30,
     deadline=None,
     database=None,
     derandomize=True,

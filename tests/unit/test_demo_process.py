@@ -39,7 +39,7 @@ def test_signals_for_all_end_all_without_a_word(
     work: str, number: signal.Signals, status: Status
 ) -> None:
     join = "child.join()" if "sleep" in work else "time.sleep(0.001); child.join()"
-    for turn in range(4):
+    for turn in range(3):
         code = CTRL_C.format(work=work, join=join)
         process = subprocess.Popen(
             [sys.executable, "-c", code],
@@ -50,7 +50,7 @@ def test_signals_for_all_end_all_without_a_word(
         with process:
             assert process.stdout and process.stderr
             assert process.stdout.readline() == b"go\n"
-            time.sleep(turn * 0.015)  # anywhere in the loop
+            time.sleep(turn * 0.02)  # anywhere in the loop
             os.killpg(process.pid, number)
             assert process.stderr.read() == b""  # it ends when all children have ended
         assert process.returncode == status

@@ -99,6 +99,14 @@ class Blitter(Handle):
         """Open the engines behind PATH, or those behind another node, as EDU."""
         super().__init__(open_device(path or self.PATH, "the kernel module vblit"))
 
+    def close(self) -> None:
+        """Close the file descriptor; may be called again.
+
+        Jobs that are not granted yet are taken back, and end with JobFailed (ECANCELED); those that
+        are granted go on. So keep the Blitter for as long as its jobs wait.
+        """
+        super().close()
+
     def info(self) -> BlitterInfo:
         """Ask the module what it can do."""
         query = ffi.new("struct vblit_query *")

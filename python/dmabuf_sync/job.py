@@ -46,8 +46,8 @@ class JobInfo:
 class Job(Handle):
     """A DMA job; takes the job's file descriptor over. Threads may share it.
 
-    Closing it does not stop the job. poll() on it: writable once granted, readable once done.
-    ``await job`` is wait() for asyncio.
+    Closing it does not stop the job; closing its Blitter does, until it is granted. poll() on it:
+    writable once granted, readable once done. ``await job`` is wait() for asyncio.
     """
 
     def __init__(self, fd: int) -> None:

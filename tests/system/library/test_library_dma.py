@@ -17,6 +17,7 @@ from dmabuf_sync import (
     DmaBuf,
     Exporter,
     Fill,
+    JobFailed,
     JobState,
     Operation,
     Rect,
@@ -114,6 +115,18 @@ def test_await_a_job(buf: DmaBuf, buf2: DmaBuf, blitter: Blitter) -> None:
 
 async def _await(awaitable: Any) -> None:
     await awaitable
+
+
+def test_closing_the_blitter_takes_back_what_waits(buf: DmaBuf, buf2: DmaBuf) -> None:
+    blitter = Blitter()
+    with blitter.fill(buf2, 1) as granted, buf.locked(Access.WRITE):
+        with blitter.copy(buf, buf2, wait=False) as waiting:
+            assert not waiting.granted
+            blitter.close()
+            with pytest.raises(JobFailed) as caught:
+                waiting.wait(20)
+            assert caught.value.errno == errno.ECANCELED
+        granted.wait(20)
 
 
 def test_bad_jobs(buf: DmaBuf, buf2: DmaBuf, exporter: Exporter, blitter: Blitter) -> None:

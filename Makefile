@@ -60,6 +60,9 @@ test-planted: python ## see the debug kernels notice bugs of every kind
 test-mutants: python ## see tests fail: break the modules in many ways, one at a time
 	@$(GUEST) test-mutants
 
+test-suspend: python ## suspend the guest while locks are held and waited for
+	@$(GUEST) test-suspend
+
 coverage: python ## run the system tests and tell which lines and branches of kernel/ they reach
 	@$(GUEST) coverage
 
@@ -89,4 +92,4 @@ help: ## list the targets
 python:
 	@command -v $(PYTHON) >/dev/null || sh scripts/install-python
 
-.PHONY: modules run test vm vm-status test-matrix test-debug test-planted test-mutants coverage fuzz bench lint man clean clean-cache help python
+.PHONY: modules run test vm vm-status test-matrix test-debug test-planted test-mutants test-suspend coverage fuzz bench lint man clean clean-cache help python

@@ -31,6 +31,7 @@ TARGETS = (
     "test-debug",
     "test-planted",
     "test-mutants",
+    "test-suspend",
     "coverage",
     "fuzz",
     "lint",
@@ -38,7 +39,7 @@ TARGETS = (
     "tree",
 )
 # Seconds until a guest that should have finished is given up.
-TIMEOUTS = {"vm": 600, "coverage": 4 * 3600}
+TIMEOUTS = {"vm": 600, "test-suspend": 600, "coverage": 4 * 3600}
 TIMEOUT = 3600
 # Whose guest has a thread for each of its CPUs. The tests patch the kernel's code all the time, by
 # tracepoints and kprobes, and QEMU's TCG does not always survive that with threads (faults.py).
@@ -105,6 +106,8 @@ def run(target: str, env: Mapping[str, str]) -> int:
         return build.manual(kernel)
     if target == "test":
         return suites.test(kernel, wanted)
+    if target == "test-suspend":
+        return suites.suspend(kernel, wanted)
     if target == "test-mutants":
         return mutants.every(kernel, wanted, env.get("MUTANT", "").split())
     if target == "vm":

@@ -118,6 +118,13 @@ def every(names: Sequence[str], base: Session) -> int:
     return worst([system(kernels.get(name), base) for name in names], selected=bool(selection()))
 
 
+def suspend(kernel: Kernel, base: Session) -> int:
+    """Suspend a guest, as far as its devices go, while locks are held and waited for."""
+    say(f"suspending on {kernel.release}")
+    command = "sh scripts/guest/suspend.sh"
+    return vm.run(kernel, replace(base, command=command, log="console-suspend"))
+
+
 def fuzz(names: Sequence[str], base: Session, seconds: int, seed: int) -> int:
     """Make random calls on several kernels, for some seconds on each; return the worst status."""
     command = f"python3 tests/fuzz --seconds {seconds} --seed {seed}"

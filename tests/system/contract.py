@@ -92,9 +92,7 @@ class Model:
 
     # What is asked of it
 
-    def fcntl(
-        self, owner: Owner, pid: int, buffer: int, type_: str, span: Span, wait: bool
-    ) -> int:
+    def fcntl(self, owner: Owner, pid: int, buffer: int, type_: str, span: Span, wait: bool) -> int:
         """F_SETLK(W): GRANTED, WAITS, or an errno."""
         return self._ask(Request(owner, pid, [Access(owner, buffer, type_, span)]), wait)
 
@@ -167,12 +165,25 @@ class Model:
         return any(held.conflicts(access) for held in self._held(access.buffer))
 
     def _position(self, access: Access) -> int:
-        """At the end, but in front of the first who waits for something that the owner holds."""
+        """At the end, but in front of those who wait for its owner, directly or behind each other.
+
+        They are moved to the end for that, past others who have nothing to do with them.
+        """
         own = [held for held in self._held(access.buffer) if held.owner == access.owner]
-        for index, other in enumerate(self.waiting[access.buffer]):
-            if any(held.conflicts(other) for held in own):
-                return index
-        return len(self.waiting[access.buffer])
+        return self._move_behind(
+            self.waiting[access.buffer],
+            lambda other: any(held.conflicts(other) for held in own),
+        )
+
+    @staticmethod
+    def _move_behind(queue: list[Access], first: Callable[[Access], bool]) -> int:
+        """Move these, and all who wait behind one of them, to the end; return where they begin."""
+        behind: list[Access] = []
+        for other in queue:
+            if first(other) or any(other.conflicts(moved) for moved in behind):
+                behind.append(other)
+        queue[:] = [other for other in queue if other not in behind] + behind
+        return len(queue) - len(behind)
 
     def _blocked(self, access: Access, position: int) -> bool:
         in_front = self.waiting[access.buffer][:position]
@@ -219,22 +230,43 @@ class Model:
     def _deadlocks(self, start: Request) -> bool:
         """Turn cycles of order round; does one of holds remain?"""
         turned: set[tuple[Access, Access]] = set()
-        for _ in range(MOVES + 1):
+        roots = [start]
+        while True:
+            if not self._waits(start):
+                return False
             if self._cycle(start, order=False):
                 return True
-            for edge in self._cycle(start, order=True):
+            edge = self._edge_to_turn(roots, turned)
+            if edge is None or edge.order is None or len(roots) > MOVES:
+                return False
+            turned.add((edge.order, edge.start))
+            roots.append(edge.start.request)
+            queue = self.waiting[edge.start.buffer]
+            end = queue.index(edge.start)
+            in_front = queue[:end]
+            place = self._move_behind(in_front, lambda other, passed=edge.order: other is passed)
+            queue[: end + 1] = [*in_front[:place], edge.start, *in_front[place:]]
+            self._serve()
+
+    def _edge_to_turn(
+        self, roots: list[Request], turned: set[tuple[Access, Access]]
+    ) -> _Edge | None:
+        """Of the first cycle of order that goes through one of these."""
+        for root in roots:
+            cycle = self._cycle(root, order=True) if self._waits(root) else []
+            if root is not roots[0] and all(edge.order is None for edge in cycle):
+                continue  # a deadlock of others
+            for edge in cycle:
                 if edge.order is None or edge.start.owner.kind != "posix":
                     continue
-                if (edge.start, edge.order) in turned:
-                    continue
-                turned.add((edge.order, edge.start))
-                queue = self.waiting[edge.start.buffer]
-                queue.remove(edge.start)
-                queue.insert(queue.index(edge.order), edge.start)
-                break
-            else:
-                return False
-        return False
+                if (edge.start, edge.order) not in turned:
+                    return edge
+            if cycle:
+                return None
+        return None
+
+    def _waits(self, request: Request) -> bool:
+        return all(access in self.waiting[access.buffer] for access in request.accesses)
 
     def _cycle(self, start: Request, order: bool) -> list[_Edge]:
         """The edges of the shortest way from a request back to its owner, first one first."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from actors import Actor, until
@@ -77,25 +77,31 @@ def test_who_waits_behind_who_waits_for_the_holder_is_passed(buf: int, actors: A
     behind.result()
 
 
-@pytest.mark.usefixtures("_driver_module")
+@pytest.fixture
+def cached(_driver_module: None) -> Iterator[int]:
+    """A dma-buf whose cache maintenance takes as long as a test says."""
+    fd = export(3, caches=True)
+    yield fd
+    os.close(fd)
+
+
 def test_who_is_losing_a_hold_goes_behind_those_it_loses_it_to(
-    drivers: Drivers, actors: Actors, set_parameter: SetParameter
+    cached: int, drivers: Drivers, actors: Actors, set_parameter: SetParameter
 ) -> None:
     """It asks again while its caches are cleaned: nothing of what it has left keeps others back."""
     driver, device = drivers(None), drivers()
-    fd = export(3, caches=True)
     (holder,) = actors(1)
-    device.get(fd, DMA_WRITE)
+    device.get(cached, DMA_WRITE)
     set_parameter("hold_timeout_ms", 1)
-    holder.call(lock, fd, WRITE)
+    holder.call(lock, cached, WRITE)
     with slow("end"):
         device.submit()
         until(lambda: driver.state().in_end == 1, "revoking")
         with pytest.raises(OSError, match=rf"\[Errno {errno.ETIMEDOUT}\]"):
-            holder.call(lock, fd, WRITE)
-        holder.start(lock, fd, WRITE)
-        until_waiting(holder, fd)
-        line = [access.kind for access in accesses(fd) if access.state == "waiting"]
+            holder.call(lock, cached, WRITE)
+        holder.start(lock, cached, WRITE)
+        until_waiting(holder, cached)
+        line = [access.kind for access in accesses(cached) if access.state == "waiting"]
         assert line == ["job", "posix"]
     device.wait_started()
     assert holder.running()
@@ -103,4 +109,3 @@ def test_who_is_losing_a_hold_goes_behind_those_it_loses_it_to(
     holder.result()
     holder.kill()
     device.wait_done()
-    os.close(fd)

@@ -108,23 +108,28 @@ def test_closed_descriptions_are_forgotten(
     assert holder.call(_told, [buf]) == [True]
 
 
-@pytest.mark.usefixtures("_driver_module")
+@pytest.fixture
+def cached(_driver_module: None) -> Iterator[int]:
+    """A dma-buf whose cache maintenance takes as long as a test says."""
+    fd = export(3, caches=True)
+    yield fd
+    os.close(fd)
+
+
 def test_told_once_while_caches_are_cleaned(
-    drivers: Drivers, actors: Actors, set_parameter: SetParameter
+    cached: int, drivers: Drivers, actors: Actors, set_parameter: SetParameter
 ) -> None:
     driver, device = drivers(None), drivers()
-    fd = export(3, caches=True)
     (holder,) = actors(1)
-    device.get(fd, DMA_WRITE)
+    device.get(cached, DMA_WRITE)
     set_parameter("hold_timeout_ms", 1)
-    holder.call(lock, fd, WRITE)
+    holder.call(lock, cached, WRITE)
     with slow("end"):
         device.submit()
         until(lambda: driver.state().in_end == 1, "revoking")
-        assert [holder.call(_told, [fd]) for _ in range(3)] == [[True], [False], [False]]
+        assert [holder.call(_told, [cached]) for _ in range(3)] == [[True], [False], [False]]
     device.wait_started()
-    assert holder.call(_told, [fd]) == [False]
+    assert holder.call(_told, [cached]) == [False]
     device.done()
     device.wait_done()
     holder.kill()
-    os.close(fd)

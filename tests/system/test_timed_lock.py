@@ -17,6 +17,7 @@ from state import accesses, until_waiting, waiting
 from dmabuf_sync import Access, DmaBuf
 
 Actors = Callable[[int], list[Actor]]
+SetParameter = Callable[[str, int], None]
 
 # What an actor has, until it dies: its threads, and what they met.
 _has: list[Any] = []
@@ -48,8 +49,11 @@ def _met() -> list[int | None]:
     return list(met)
 
 
-def test_descriptor_is_closed_meanwhile(buf: int, actors: Actors) -> None:
+def test_descriptor_is_closed_meanwhile(
+    buf: int, actors: Actors, set_parameter: SetParameter
+) -> None:
     """As with fcntl(): nobody could give that lock back before the process exits."""
+    set_parameter("hold_timeout_ms", 60_000)
     asking, next_one = actors(2)
     lock(buf, WRITE)
     asking.call(_wait_in_a_thread, buf)

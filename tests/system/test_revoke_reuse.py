@@ -104,8 +104,9 @@ def _lose_buffers_and_lock_others(times: int) -> None:
         lock(fd, WRITE)
         _wait_for_child(os.fork() or _take(fd))
         child_sharing_files(lambda fd=fd: os.close(fd))
-        for _ in range(10):
-            fd = allocate("vdmabuf", 4096)
+        # They are all there at once, so that one of them has what was given back.
+        others = [allocate("vdmabuf", 4096) for _ in range(50)]
+        for fd in others:
             lock(fd, WRITE)
             unlock(fd)
             os.close(fd)

@@ -189,15 +189,19 @@ def unpack_modules(tree: Tree) -> None:
 
 
 def set_udev_aside(root: Path) -> None:
-    """Put the stand-in where udev's programs are, which go into a folder of their own."""
-    targets = [root / name for name in STANDS_IN_FOR]
+    """Put the stand-in where udev's programs are, which go into a folder of their own.
+
+    They are one, which tells by its name what it is to be; in the package one of the names is a
+    link, in some releases an absolute one.
+    """
     aside = root / SET_ASIDE
-    aside.mkdir()
-    for target in targets:
-        # One may be a link to the other, which tells by its name what it is to be.
-        shutil.copy(target, aside / target.name)
-    for target in targets:
-        target.unlink()
+    aside.mkdir(parents=True)
+    shutil.copy(root / "usr/bin/udevadm", aside)
+    (aside / "systemd-udevd").symlink_to("udevadm")
+    for name in STANDS_IN_FOR:
+        target = root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
         shutil.copy(STAND_IN, target)
         target.chmod(0o755)
 

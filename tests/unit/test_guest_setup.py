@@ -166,3 +166,20 @@ def test_every_debug_kernel_has_its_configuration(kind: str) -> None:
 
 def test_the_udev_stand_in_is_a_valid_script() -> None:
     subprocess.run(["sh", "-n", str(tree.STAND_IN)], check=True)
+
+
+@pytest.mark.parametrize("link", ["../../bin/udevadm", "/usr/bin/udevadm"])
+def test_udev_is_set_aside(tmp_path: Path, link: str) -> None:
+    """Wherever the release's link leads, and without a look at this machine's own."""
+    program = tmp_path / "usr/bin/udevadm"
+    program.parent.mkdir(parents=True)
+    program.write_text("the real one")
+    daemon = tmp_path / "usr/lib/systemd/systemd-udevd"
+    daemon.parent.mkdir(parents=True)
+    daemon.symlink_to(link)
+    tree.set_udev_aside(tmp_path)
+    for name in tree.STANDS_IN_FOR:
+        stand_in = tmp_path / name
+        assert stand_in.read_bytes() == tree.STAND_IN.read_bytes()
+        assert not stand_in.is_symlink()
+        assert (tmp_path / tree.SET_ASIDE / stand_in.name).read_text() == "the real one"

@@ -60,6 +60,9 @@ test-planted: python ## see the debug kernels notice bugs of every kind
 test-mutants: python ## see tests fail: break the modules in many ways, one at a time
 	@$(GUEST) test-mutants
 
+test-peers: python ## see the kernel's own tests and stress-ng find no difference with the modules
+	@$(GUEST) test-peers
+
 test-suspend: python ## suspend the guest while locks are held and waited for
 	@$(GUEST) test-suspend
 
@@ -92,4 +95,4 @@ help: ## list the targets
 python:
 	@command -v $(PYTHON) >/dev/null || sh scripts/install-python
 
-.PHONY: modules run test vm vm-status test-matrix test-debug test-planted test-mutants test-suspend coverage fuzz bench lint man clean clean-cache help python
+.PHONY: modules run test vm vm-status test-matrix test-debug test-planted test-mutants test-peers test-suspend coverage fuzz bench lint man clean clean-cache help python

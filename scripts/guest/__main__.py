@@ -15,7 +15,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from . import build, coverage, host, kernels, lint, mutants, planted, suites, vm
+from . import build, coverage, host, kernels, lint, mutants, peers, planted, suites, vm
 from .kernels import Kernel
 from .report import SetupError, say
 from .vm import Session
@@ -31,6 +31,7 @@ TARGETS = (
     "test-debug",
     "test-planted",
     "test-mutants",
+    "test-peers",
     "test-suspend",
     "coverage",
     "fuzz",
@@ -91,6 +92,8 @@ def run(target: str, env: Mapping[str, str]) -> int:
         return suites.every(env.get("KERNEL", "").split() or kernels.DEBUG, wanted)
     if target == "test-planted":
         return planted.every(env.get("KERNEL", "").split() or kernels.DEBUG, wanted)
+    if target == "test-peers":
+        return peers.every(env.get("KERNEL", "").split() or peers.KERNELS, wanted)
     if target == "coverage":
         return coverage.run(wanted)
     if target == "fuzz":

@@ -10,6 +10,7 @@
 #include <linux/ktime.h>
 #include <linux/list.h>
 #include <linux/pid.h>
+#include <linux/refcount.h>
 #include <linux/wait.h>
 #include <linux/wait_bit.h>
 #include <linux/workqueue.h>
@@ -340,7 +341,7 @@ bool dsync_fence_elsewhere(struct dma_fence *fence, const struct dsync_access *a
  * @slots: one per fence, each with a reference
  */
 struct dsync_gate {
-	atomic_t pending;
+	refcount_t pending;
 	struct work_struct *work;
 	struct workqueue_struct *wq;
 	unsigned int count;

@@ -114,7 +114,7 @@ static void gate_count_down(struct dsync_gate *gate)
 	struct workqueue_struct *wq = gate->wq;
 	struct work_struct *work = gate->work;
 
-	if (atomic_dec_and_test(&gate->pending))
+	if (refcount_dec_and_test(&gate->pending))
 		queue_work(wq, work);
 }
 
@@ -138,7 +138,7 @@ void dsync_gate_arm(struct dsync_gate *gate, struct workqueue_struct *wq,
 
 	gate->wq = wq;
 	gate->work = work;
-	atomic_set(&gate->pending, gate->count + 1);
+	refcount_set(&gate->pending, gate->count + 1);
 	for (i = 0; i < gate->count; i++) {
 		struct dsync_gate_slot *slot = &gate->slots[i];
 
@@ -161,10 +161,10 @@ bool dsync_gate_cancel(struct dsync_gate *gate)
 
 	for (i = 0; i < gate->count; i++)
 		removed += dma_fence_remove_callback(gate->slots[i].fence, &gate->slots[i].cb);
-	if (removed && atomic_sub_and_test(removed, &gate->pending))
+	if (removed && refcount_sub_and_test(removed, &gate->pending))
 		return true;
 	/* Callbacks that are running right now queue it. */
-	while (atomic_read(&gate->pending))
+	while (refcount_read(&gate->pending))
 		cond_resched();
 	return false;
 }

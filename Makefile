@@ -48,7 +48,7 @@ vm-status: python
 test-slow: python ## run the tests that take minutes
 	@$(MAKE) --no-print-directory vm THREADS=$(or $(THREADS),0) TIMEOUT=7200 CMD='env PYTHONPATH=python:scripts python3 -m pytest -m slow tests/unit/test_model.py tests/system'
 
-test-matrix: python ## run the system tests on 6.1, 6.12 and 7.2
+test-matrix: python ## run the system tests on 6.1, 6.12 and 7.2, some with other CPUs= and preempt=
 	@$(GUEST) test-matrix
 
 test-debug: python ## run the system tests on kernels that check locking and memory

@@ -7,10 +7,13 @@ halves. Each is printed as a whole.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import zip_longest
 
 from . import build, kernels, paths, venv, vm
 from .aside import Aside
@@ -25,6 +28,20 @@ SYSTEM = "tests/system"
 FOLDERS = [f"{SYSTEM}/{name}" for name in ("blitter", "command", "exporter", "hostile", "library")]
 # Emulated, with everything checked: seconds a test may take there.
 SLOW = {"lockdep": 300, "kasan": 900}
+# What depends on who runs when: for guests that differ in nothing but that.
+SCHEDULED = [
+    f"{SYSTEM}/test_{name}.py"
+    for name in ("contract", "cycles", "death", "queue", "revoke", "sync_object", "trace_replay")
+]
+CPUS = (1, 4)
+"""Beside the two that guests have by default."""
+PREEMPT = {
+    "6.1": ("none", "voluntary", "full"),
+    "6.12": ("none", "voluntary", "full"),
+    "7.2": ("full", "lazy"),
+}
+"""What these kernels take for preempt=."""
+MODE = "/sys/kernel/debug/sched/preempt"
 CHECKS = "sh scripts/guest/checks.sh"
 COUNTS = "sh scripts/guest/counts.sh"
 NOTHING_COLLECTED = 5
@@ -87,10 +104,13 @@ def coherency_files() -> list[str]:
     return [str(file.relative_to(paths.ROOT)) for file in marked]
 
 
-def guest_run(kernel: Kernel, base: Session, name: str, suite: Sequence[str]) -> int:
+def guest_run(
+    kernel: Kernel, base: Session, name: str, suite: Sequence[str], first: str = ""
+) -> int:
     """Run pytest in one guest; on a debug kernel also ask the checkers what they found.
 
-    With a folder for `counters` nothing is checked, and what ran is left there.
+    With a folder for `counters` nothing is checked, and what ran is left there. A command to run
+    `first` has to succeed.
     """
     say(f"system tests ({name}) on {' '.join([kernel.release, *base.append])}")
     slow = SLOW.get(kernel.name)
@@ -102,6 +122,7 @@ def guest_run(kernel: Kernel, base: Session, name: str, suite: Sequence[str]) ->
     if base.counters:
         counts = shlex.join([str(build.copied(kernel, counted=True)), str(base.counters / name)])
         command = f"{command}; status=$?; {COUNTS} {counts} || exit 1; exit $status"
+    command = f"{first} || exit 1; {command}" if first else command
     base = replace(base, command=command, log=f"console-{name}", checked=checked)
     return vm.run(kernel, replace(base, repeatable=True, caching=True))
 
@@ -116,6 +137,42 @@ def test(kernel: Kernel, base: Session) -> int:
 def every(names: Sequence[str], base: Session) -> int:
     """Run the system tests on several kernels; return the worst status."""
     return worst([system(kernels.get(name), base) for name in names], selected=bool(selection()))
+
+
+def matrix(names: Sequence[str], base: Session) -> int:
+    """Run the system tests on several stock kernels; return the worst status.
+
+    Then, two guests at a time, those that depend on scheduling with other numbers of CPUs and in
+    every mode of preemption that the kernel knows.
+    """
+    statuses = [every(names, base)]
+    for name in names:
+        kernel = kernels.get(name)
+        guests = [(f"cpus-{cpus}", replace(base, cpus=cpus), "") for cpus in CPUS]
+        guests += [
+            (
+                f"preempt-{mode}",
+                replace(base, append=[*base.append, f"preempt={mode}"]),
+                # A kernel that does not know it takes another one.
+                f"grep -F '({mode})' {MODE}",
+            )
+            for mode in PREEMPT.get(name, ())
+        ]
+        for pair in zip_longest(guests[::2], guests[1::2]):
+            statuses += side_by_side(kernel, [guest for guest in pair if guest])
+    return worst(statuses, selected=bool(selection()))
+
+
+def side_by_side(kernel: Kernel, guests: Sequence[tuple[str, Session, str]]) -> list[int]:
+    """Run the tests of scheduling in one or two guests at once; return their statuses."""
+    (name, session, first), *others = guests
+    with contextlib.ExitStack() as stack:
+        asides = [
+            stack.enter_context(Aside(partial(guest_run, kernel, other, called, SCHEDULED, check)))
+            for called, other, check in others
+        ]
+        status = guest_run(kernel, session, name, SCHEDULED, first)
+        return [status, *(aside.finish() for aside in asides)]
 
 
 def suspend(kernel: Kernel, base: Session) -> int:

@@ -72,8 +72,8 @@ static bool rects_overlap(const struct vblit_rect *a, const struct vblit_rect *b
 {
 	u64 a_start, a_end, b_start, b_end;
 
-	rect_span(a, &a_start, &a_end);
-	rect_span(b, &b_start, &b_end);
+	if (rect_span(a, &a_start, &a_end) || rect_span(b, &b_start, &b_end))
+		return false;
 	if (!segments_overlap(a_start, a_end - a_start, b_start, b_end - b_start))
 		return false;
 	if (a->pitch != b->pitch)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The style checks: ruff and mypy for Python, checkpatch for the kernel part."""
+"""Checks without running: ruff and mypy for Python; checkpatch, compilers, analysers for C."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from . import build, debug_kernel, kernels, paths, tree, venv
+from . import analysis, build, debug_kernel, kernels, paths, tree, venv
 from .report import run, say, step
 from .sandbox import Sandbox
 
@@ -88,4 +88,4 @@ def kernel() -> int:
 
 def everything() -> int:
     """Run every check; return the worst status."""
-    return max(python(), kernel())
+    return max(python(), kernel(), analysis.everything())

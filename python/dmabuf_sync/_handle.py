@@ -23,6 +23,17 @@ class Handle:
     def __init__(self, fd: int) -> None:
         self._fd = descriptor(fd)
 
+    @classmethod
+    def _made(cls, fd: int) -> Self:
+        """The object for a descriptor that the kernel has just made, and that must not be lost.
+
+        So nobody asks what it is, as the constructor does for those that come from elsewhere: that
+        may fail.
+        """
+        handle = cls.__new__(cls)
+        Handle.__init__(handle, fd)
+        return handle
+
     def fileno(self) -> int:
         """The file descriptor, which stays this object's; ValueError once it is closed."""
         if self._fd < 0:

@@ -202,7 +202,7 @@ class Blitter(Handle):
         data.num_in_fences = len(fences)
         data.dst_fd = descriptor(dst)
         ioctl(self, lib.VBLIT_IOC_SUBMIT, data, f"submit a job on fd {data.dst_fd}")
-        return Job(data.job_fd)
+        return Job._made(data.job_fd)
 
 
 def _encode(op: Any, operation: Operation) -> None:

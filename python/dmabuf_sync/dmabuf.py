@@ -334,7 +334,7 @@ class DmaBuf(Handle):
         data = ffi.new("struct dma_buf_export_sync_file *")
         data.flags = sync_flags(access)
         ioctl(self, lib.DMA_BUF_IOCTL_EXPORT_SYNC_FILE, data, f"export fences of fd {self._fd}")
-        return SyncFile(data.fd)
+        return SyncFile._made(data.fd)
 
     def import_sync_file(self, sync_file: FileLike, access: Access) -> None:
         """Add the fences of `sync_file` to the buffer, as those of a reader or a writer."""

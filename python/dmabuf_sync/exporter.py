@@ -72,7 +72,7 @@ class Exporter(Handle):
         data.fd_flags = _fd_flags(writable)
         data.name = c_string(name, ffi.sizeof(data.name), "name")
         ioctl(self, lib.VDMABUF_IOC_ALLOC, data, f"allocate {size} bytes from /dev/vdmabuf")
-        return DmaBuf(data.fd)
+        return DmaBuf._made(data.fd)
 
     def from_memfd(
         self, memfd: FileLike, offset: int = 0, size: int | None = None, *, writable: bool = True
@@ -91,7 +91,7 @@ class Exporter(Handle):
         data.size = unsigned(size, 64, "size")
         data.fd_flags = _fd_flags(writable)
         ioctl(self, lib.VDMABUF_IOC_FROM_MEMFD, data, f"make a dma-buf of memfd {data.memfd}")
-        return DmaBuf(data.fd)
+        return DmaBuf._made(data.fd)
 
 
 def _fd_flags(writable: bool) -> int:

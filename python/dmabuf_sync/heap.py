@@ -41,7 +41,7 @@ class Heap(Handle):
         data.len = unsigned(size, 64, "size")
         data.fd_flags = os.O_RDWR | os.O_CLOEXEC
         ioctl(self, lib.DMA_HEAP_IOCTL_ALLOC, data, f"allocate {size} bytes from heap {self.name}")
-        buffer = DmaBuf(data.fd)
+        buffer = DmaBuf._made(data.fd)
         if name:
             try:
                 buffer.name = name
@@ -80,4 +80,4 @@ class Udmabuf(Handle):
         data.offset = unsigned(offset, 64, "offset")
         data.size = unsigned(size, 64, "size")
         doing = f"make a dma-buf of memfd {data.memfd} with /dev/udmabuf"
-        return DmaBuf(ioctl(self, lib.UDMABUF_CREATE, data, doing))
+        return DmaBuf._made(ioctl(self, lib.UDMABUF_CREATE, data, doing))

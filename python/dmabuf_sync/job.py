@@ -110,7 +110,7 @@ class Job(Handle):
         """Its fence. BlockingIOError before it is granted: a fence must not wait for a CPU lock."""
         data = ffi.new("struct dmabuf_sync_job_sync_file *")
         ioctl(self, lib.DMABUF_SYNC_IOC_JOB_SYNC_FILE, data, "get the fence of a job")
-        return SyncFile(data.fd)
+        return SyncFile._made(data.fd)
 
     def __await__(self) -> Generator[Any, None, None]:
         """wait() for asyncio. Cancelling ends the wait, not the job."""

@@ -91,7 +91,7 @@ class SyncFile(Handle):
         data.name = c_string(name, ffi.sizeof(data.name), "name")
         data.fd2 = descriptor(other)
         ioctl(self, lib.SYNC_IOC_MERGE, data, "merge sync_files")
-        return SyncFile(data.fence)
+        return SyncFile._made(data.fence)
 
     def wait(self, timeout: Timeout = None) -> None:
         """Wait until all fences have signalled; TimeoutError if `timeout` seconds were too few.

@@ -261,3 +261,21 @@ def test_later_versions_may_say_more(tmp_path: Path) -> None:
     loaded = load(path)
     assert (loaded.complete, loaded.buffers["7"].name) == (True, "")
     assert {"buffer", "end"} < OWN.keys()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_line_without_an_end(tmp_path: Path, packed: bool) -> None:
+    """As /dev/zero has: it is not read until memory is short."""
+    path = tmp_path / "endless"
+    endless = b"".join(WAITERS[:3]) + bytes(4 << 20)
+    path.write_bytes(gzip.compress(endless) if packed else endless)
+    with pytest.raises(Damaged, match="line 3: what follows is one line without an end"):
+        load(path)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_nothing_but_a_line_without_an_end(tmp_path: Path, packed: bool) -> None:
+    path = tmp_path / "zeros"
+    path.write_bytes(gzip.compress(bytes(4 << 20)) if packed else bytes(4 << 20))
+    with pytest.raises(ValueError, match="is not a recording"):
+        load(path)

@@ -27,6 +27,9 @@ from .events import Event, Lost, read_line
 _HEADER = b"# dmabuf-sync-recording "
 _GZIP = b"\x1f\x8b"
 _CHUNK = 1 << 16
+_LONGEST = 1 << 20
+"""Bytes of a line; no recorder writes as many."""
+_ENDLESS = "what follows is one line without an end"
 
 
 @dataclass
@@ -134,6 +137,8 @@ def load(path: str | os.PathLike[str]) -> Recording:
             read += 1
             _take(recording, line)
     except Damaged as damage:
+        if not read:
+            raise ValueError(f"{name} is not a recording") from None
         raise Damaged(damage.what, read, name) from None
     except OSError as error:
         error.filename = name  # which read(2) cannot name
@@ -176,9 +181,11 @@ def _lines(path: str | os.PathLike[str]) -> Iterator[str]:
         packed = file.read(2) == _GZIP
         file.seek(0)
         if not packed:
-            for line in file:
+            while line := file.readline(_LONGEST):
                 if line.endswith(b"\n"):
                     yield line.decode(errors="replace")
+                elif len(line) == _LONGEST:
+                    raise Damaged(_ENDLESS)
             return
         unpacked = gzip.GzipFile(fileobj=file)
         rest = b""
@@ -189,6 +196,8 @@ def _lines(path: str | os.PathLike[str]) -> Iterator[str]:
                 for line in lines:
                     found = True
                     yield line.decode(errors="replace") + "\n"
+                if len(rest) >= _LONGEST:
+                    raise Damaged(_ENDLESS)
         except EOFError:
             return
         except (zlib.error, gzip.BadGzipFile):

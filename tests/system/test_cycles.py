@@ -374,6 +374,7 @@ def _turns(index: int, fds: list[int], rounds: int, seed: int) -> int:
     return conflicts
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("_driver_module")
 @pytest.mark.parametrize("rounds", [20, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("exporter", ["vdmabuf", "udmabuf", "bare"])

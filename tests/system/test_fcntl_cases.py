@@ -137,6 +137,7 @@ def test_case(buf: int, plain: int, actors: Actors, name: str, whence: int) -> N
     assert records(buf) == records(plain)
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
 def test_any_sequence(
     buf: int, plain: int, actors: Actors, set_parameter: SetParameter, seed: int

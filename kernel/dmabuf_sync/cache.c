@@ -179,11 +179,18 @@ static bool hand_over(struct dsync_access *access, bool *shared)
 	return true;
 }
 
-/* Nothing is locked. If it is @shared others go on reading; @access owes for them afterwards. */
+/*
+ * If it is @shared others go on reading; @access owes for them afterwards. The queue is
+ * locked, and is unlocked for a while.
+ */
 static void end(struct dsync_access *access, bool shared)
 {
 	const struct dma_buf_ops *ops = access->dmabuf->ops;
+	struct dsync_queue *queue = access->queue;
 
+	access->flags |= DSYNC_ENDING;
+	dsync_queue_close(queue);
+	dsync_queue_unlock(queue);
 	/* In reverse order: a write begins after a read, never before it. */
 	if (ops->end_cpu_access && (access->begun & DSYNC_BEGUN_WRITE))
 		ops->end_cpu_access(access->dmabuf, DMA_BIDIRECTIONAL);
@@ -194,6 +201,8 @@ static void end(struct dsync_access *access, bool shared)
 	if (shared && (!ops->begin_cpu_access ||
 		       !ops->begin_cpu_access(access->dmabuf, DMA_FROM_DEVICE)))
 		access->begun = DSYNC_BEGUN_READ;
+	dsync_queue_lock(queue);
+	dsync_queue_open(queue);
 }
 
 /**
@@ -204,17 +213,10 @@ static void end(struct dsync_access *access, bool shared)
  */
 void dsync_cache_pay(struct dsync_access *access)
 {
-	struct dsync_queue *queue = access->queue;
 	bool shared;
 
-	while (access->begun && !hand_over(access, &shared)) {
-		access->flags |= DSYNC_ENDING;
-		dsync_queue_close(queue);
-		dsync_queue_unlock(queue);
+	while (access->begun && !hand_over(access, &shared))
 		end(access, shared);
-		dsync_queue_lock(queue);
-		dsync_queue_open(queue);
-	}
 }
 
 /*
@@ -284,16 +286,11 @@ bool dsync_cache_settle(const struct dsync_access *access, const struct dsync_ac
 
 		payer.owner = &payer;
 		payer.request = NULL;
-		payer.flags = (dirty->flags & (DSYNC_FCNTL | DSYNC_KERNEL)) |
-			      DSYNC_LEAVING | DSYNC_ENDING;
+		payer.flags = (dirty->flags & (DSYNC_FCNTL | DSYNC_KERNEL)) | DSYNC_LEAVING;
 		get_pid(payer.pid);
 		dirty->begun = 0;
 		list_add_tail(&payer.node, &queue->granted);
-		dsync_queue_close(queue);
-		dsync_queue_unlock(queue);
 		end(&payer, true);
-		dsync_queue_lock(queue);
-		dsync_queue_open(queue);
 		dsync_cache_pay(&payer);
 		list_del(&payer.node);
 		put_pid(payer.pid);

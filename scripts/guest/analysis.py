@@ -183,12 +183,8 @@ def clang_kernel(architecture: str) -> Path:
     def prepare(aside: Path) -> None:
         (aside / "fragment.config").write_text(fragment)
         make = f"make -s -C {SOURCE_INSIDE} O={BUILD_INSIDE} LLVM=1 ARCH={architecture}"
-        merge = f"{SOURCE_INSIDE}/scripts/kconfig/merge_config.sh"
         script = f"""set -e
-            {make} tinyconfig
-            cd {BUILD_INSIDE}
-            {merge} -m -O {BUILD_INSIDE} .config fragment.config >merge.log
-            {make} olddefconfig
+            {debug_kernel.configured(make)}
             {make} -j{os.cpu_count() or 1} modules_prepare
         """
         mounts = {sources: SOURCE_INSIDE, aside: BUILD_INSIDE}

@@ -90,6 +90,15 @@ def get(kind: str) -> DebugKernel:
     return DebugKernel(paths.make_once(folder, make), sources)
 
 
+def configured(make: str) -> str:
+    """Return the commands that configure the build folder as its fragment.config says."""
+    merge = f"{SOURCE_INSIDE}/scripts/kconfig/merge_config.sh"
+    return f"""{make} tinyconfig
+        cd {BUILD_INSIDE}
+        {merge} -m -O {BUILD_INSIDE} .config fragment.config >merge.log
+        {make} olddefconfig"""
+
+
 def build(kernel: DebugKernel, configs: list[Path]) -> None:
     """Configure, build and install the kernel into its empty folder."""
     folder = kernel.folder
@@ -97,13 +106,9 @@ def build(kernel: DebugKernel, configs: list[Path]) -> None:
     (folder / "boot").mkdir()
     fragment = "".join(config.read_text() for config in configs)
     (folder / "build/fragment.config").write_text(fragment)
-    merge = f"{SOURCE_INSIDE}/scripts/kconfig/merge_config.sh"
     make = f"make -s -C {SOURCE_INSIDE} O={BUILD_INSIDE}"
     script = f"""set -e
-        {make} tinyconfig
-        cd {BUILD_INSIDE}
-        {merge} -m -O {BUILD_INSIDE} .config fragment.config >merge.log
-        {make} olddefconfig
+        {configured(make)}
         {make} -j{os.cpu_count() or 1}
         {make} INSTALL_MOD_PATH=/install modules_install
     """

@@ -16,7 +16,7 @@ sys.path.insert(0, os.path.dirname(__file__))
 
 from actors import Actor, until
 from buffers import EXPORTERS, allocate, available
-from driver import Driver, load, unload
+from driver import Driver, export, load, unload
 from state import accesses, parameter
 
 
@@ -109,6 +109,14 @@ def drivers(_driver_module: None) -> Iterator[Callable[..., Driver]]:
             return stack.enter_context(Driver(flags))
 
         yield make
+
+
+@pytest.fixture
+def cached(_driver_module: None) -> Iterator[int]:
+    """A dma-buf whose cache maintenance takes as long as a test says."""
+    fd = export(3, caches=True)
+    yield fd
+    os.close(fd)
 
 
 @pytest.fixture

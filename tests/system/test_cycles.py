@@ -106,7 +106,10 @@ def _upgrade(fd: int, rounds: int) -> list[bool]:
 
 
 def _run(
-    members: Sequence[Actor], gate: Gate, rounds: int, function: Callable[..., list[bool]],
+    members: Sequence[Actor],
+    gate: Gate,
+    rounds: int,
+    function: Callable[..., list[bool]],
     *args: Sequence[int],
 ) -> None:
     before = counters()
@@ -204,58 +207,57 @@ def test_race_that_only_the_order_makes_a_cycle(
     assert counters()["overtakes"] > before["overtakes"]
 
 
-def test_undoing_one_cycle_makes_no_other(bufs: Buffers, actors: Actors) -> None:
-    """Who overtakes may come to wait for somebody who waits for it, as those passed do now."""
-    queue, b, c = bufs(3)
-    one, two, moved, other, bystander, in_the_way = actors(6)
+def _tangle(fds: list[int], party: list[Actor], wanted: tuple[int, int], moved_length: int) -> None:
+    """Up to the last request, which makes a cycle of order: "one" for c.
+
+    "two" waits for "one", the bystander `wanted`, and behind both "moved", of which "other" holds a
+    part; "other" waits for the bystander.
+    """
+    queue, b, c = fds
+    one, two, moved, other, bystander = party
     one.call(lock, queue, WRITE, 0, 10)
     other.call(lock, queue, WRITE, 20, 10)
-    in_the_way.call(lock, queue, WRITE, 35, 5)
     bystander.call(lock, b, WRITE)
     moved.call(lock, c, WRITE)
-    two.start(lock, queue, WRITE, 0, 20)
-    until_waiting(two, queue)
-    bystander.start(lock, queue, WRITE, 30, 10)
-    until_waiting(bystander, queue)
-    moved.start(lock, queue, WRITE, 10, 30)  # behind two and the bystander, and other holds a part
-    until_waiting(moved, queue)
+    for actor, span in ((two, (0, 20)), (bystander, wanted), (moved, (10, moved_length))):
+        actor.start(lock, queue, WRITE, *span)
+        until_waiting(actor, queue)
     other.start(lock, b, WRITE)
     until_waiting(other, b)
-    before = counters()["overtakes"]
-    one.start(lock, c, WRITE)
-    until(lambda: counters()["overtakes"] > before, "overtaking")
-    in_the_way.call(unlock, queue)
+
+
+def _untangled(fds: list[int], party: list[Actor]) -> None:
+    """All are served, the bystander first."""
+    _, _, moved, other, bystander = party
     bystander.result()
-    bystander.call(unlock, queue)
-    bystander.call(unlock, b)
+    for fd in fds[:2]:
+        bystander.call(unlock, fd)
     other.result()
-    other.call(unlock, queue)
+    other.call(unlock, fds[0])
     moved.result()
+
+
+def test_bystander_is_not_passed(bufs: Buffers, actors: Actors) -> None:
+    """It does not wait behind "two", so it stays in front, or another cycle would be made."""
+    fds = bufs(3)
+    in_the_way, *party = actors(6)
+    in_the_way.call(lock, fds[0], WRITE, 35, 5)
+    _tangle(fds, party, (30, 10), 30)
+    before = counters()["overtakes"]
+    party[0].start(lock, fds[2], WRITE)
+    until(lambda: counters()["overtakes"] > before, "overtaking")
+    in_the_way.call(unlock, fds[0])
+    _untangled(fds, party)
+    assert counters()["overtakes"] == before + 1
 
 
 def test_bystander_is_moved_out_of_a_new_cycle(bufs: Buffers, actors: Actors) -> None:
-    """It waits behind who is passed, and who passes waits for it: so it has to pass, too."""
-    queue, b, c = bufs(3)
-    one, two, moved, other, bystander = actors(5)
-    one.call(lock, queue, WRITE, 0, 10)
-    other.call(lock, queue, WRITE, 20, 10)
-    bystander.call(lock, b, WRITE)
-    moved.call(lock, c, WRITE)
-    two.start(lock, queue, WRITE, 0, 20)
-    until_waiting(two, queue)
-    bystander.start(lock, queue, WRITE, 15, 5)  # behind two
-    until_waiting(bystander, queue)
-    moved.start(lock, queue, WRITE, 10, 20)  # behind both, and other holds a part
-    until_waiting(moved, queue)
-    other.start(lock, b, WRITE)
-    until_waiting(other, b)
-    one.start(lock, c, WRITE)
-    bystander.result()
-    bystander.call(unlock, queue)
-    bystander.call(unlock, b)
-    other.result()
-    other.call(unlock, queue)
-    moved.result()
+    """It waits behind "two" and is passed with it, by one who waits for it: so it has to pass."""
+    fds = bufs(3)
+    party = actors(5)
+    _tangle(fds, party, (15, 5), 20)
+    party[0].start(lock, fds[2], WRITE)
+    _untangled(fds, party)
 
 
 def test_second_upgrade_with_a_set_in_line(buf: int, actors: Actors) -> None:

@@ -6,15 +6,13 @@ from __future__ import annotations
 import errno
 import os
 import select
-import signal
 from collections.abc import Callable
 
 import pytest
-from actors import Actor, until
+from actors import Actor
 from buffers import available
-from driver import DMA_READ, DMA_WRITE, F_READ, F_WRITE, QUEUES, Driver, fails, slow, warns
-from locks import lock, trylock, unlock
-from state import accesses, until_waiting, waiting
+from driver import DMA_READ, DMA_WRITE, QUEUES, Driver, fails, warns
+from state import waiting
 from vgem import VgemBuffer
 
 from dmabuf_sync.job import Job, JobState
@@ -25,8 +23,6 @@ Drivers = Callable[..., Driver]
 SetParameter = Callable[[str, int], None]
 
 pytestmark = pytest.mark.usefixtures("_driver_module")
-
-_kept: list[Driver] = []
 
 
 def test_fence_of_an_unrelated_job(bufs: Buffers, drivers: Drivers) -> None:
@@ -123,9 +119,7 @@ def test_devices_with_a_view_of_their_own(
     assert first.state().order == "pgsf" or granted
 
 
-def test_hardware_begins_later(
-    buf: int, drivers: Drivers, set_parameter: SetParameter
-) -> None:
+def test_hardware_begins_later(buf: int, drivers: Drivers, set_parameter: SetParameter) -> None:
     """A job that is queued in its driver is not running, and has no watchdog."""
     set_parameter("job_timeout_ms", 1)
     driver = drivers(QUEUES)
@@ -159,58 +153,3 @@ def test_running_is_for_drivers_that_queue(buf: int, drivers: Drivers) -> None:
         driver.running()
     driver.done()
     driver.wait_done()
-
-
-def test_waiting_for_a_grant_that_comes(buf: int, drivers: Drivers, actors: Actors) -> None:
-    (other,) = actors(1)
-    trylock(buf, F_WRITE)
-    other.call(_submit, buf)
-    other.start(_wait_granted_killable)
-    assert other.running()
-    unlock(buf)
-    other.result()
-    other.kill()
-
-
-def test_waiting_for_a_grant_can_be_killed(buf: int, actors: Actors) -> None:
-    (other,) = actors(1)
-    trylock(buf, F_WRITE)
-    other.call(_submit, buf)
-    other.start(_wait_granted_killable)
-    other.kill()
-    until(lambda: not waiting(buf), "cancelling by the last close")
-
-
-def _submit(fd: int) -> None:
-    driver = Driver()
-    _kept.append(driver)
-    driver.get(fd, DMA_WRITE)
-    driver.submit()
-
-
-def _wait_granted_killable() -> None:
-    _kept[-1].wait_granted_killable()
-
-
-@pytest.mark.parametrize("where", ["in the process", "in the background"])
-def test_killed_while_its_job_is_prepared(buf: int, actors: Actors, where: str) -> None:
-    """It is past taking back: it is published, started and ended, and the next is served."""
-    doomed, following = actors(2)
-    with slow("prepare"):
-        if where == "in the process":
-            doomed.start(_submit, buf)
-        else:
-            trylock(buf, F_WRITE)
-            doomed.call(_submit, buf)
-            unlock(buf)
-        until(lambda: [access.state for access in accesses(buf)] == ["granting"], "preparing")
-        following.start(lock, buf, F_READ)
-        until_waiting(following, buf)
-        doomed.send_signal(signal.SIGKILL)
-        if where == "in the background":
-            doomed.kill()
-        assert following.running()
-    doomed.kill()
-    following.result()
-    following.call(unlock, buf)
-    until(lambda: not accesses(buf), "giving the buffer back")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import select
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -22,6 +23,7 @@ from driver import (
     SLOW_START,
     Driver,
     fails,
+    slow,
 )
 from locks import lock, trylock, unlock
 from state import accesses, until_waiting, waiting
@@ -82,9 +84,7 @@ def test_job_from_submit_to_free(buf: int, drivers: Drivers) -> None:
 
 
 @pytest.mark.parametrize("how", ["process", "softirq", "start", "watchdog"])
-def test_end_of_a_job(
-    buf: int, drivers: Drivers, set_parameter: SetParameter, how: str
-) -> None:
+def test_end_of_a_job(buf: int, drivers: Drivers, set_parameter: SetParameter, how: str) -> None:
     driver = drivers(QUICK if how == "start" else 0)
     driver.get(buf, DMA_WRITE)
     job = Job(driver.job_file())
@@ -197,11 +197,27 @@ def test_cancelled_job_lets_those_behind_it_pass(
     late.result()
 
 
-def test_waiting_for_a_grant_can_be_interrupted(buf: int, actors: Actors) -> None:
+WAITS = ["wait_granted", "wait_granted_killable"]
+
+
+@pytest.mark.parametrize("wait", WAITS)
+def test_waiting_for_a_grant_that_comes(buf: int, actors: Actors, wait: str) -> None:
     (other,) = actors(1)
     trylock(buf, F_WRITE)
     other.call(_submit, buf)
-    other.start(_wait_granted)
+    other.start(_wait, wait)
+    assert other.running()
+    unlock(buf)
+    other.result()
+    other.kill()
+
+
+@pytest.mark.parametrize("wait", WAITS)
+def test_waiting_for_a_grant_can_be_interrupted(buf: int, actors: Actors, wait: str) -> None:
+    (other,) = actors(1)
+    trylock(buf, F_WRITE)
+    other.call(_submit, buf)
+    other.start(_wait, wait)
     other.kill()
     until(lambda: not waiting(buf), "cancelling by the last close")
 
@@ -213,8 +229,32 @@ def _submit(fd: int) -> None:
     driver.submit()
 
 
-def _wait_granted() -> None:
-    _kept[-1].wait_granted()
+def _wait(name: str) -> None:
+    getattr(_kept[-1], name)()
+
+
+@pytest.mark.parametrize("where", ["in the process", "in the background"])
+def test_killed_while_its_job_is_prepared(buf: int, actors: Actors, where: str) -> None:
+    """It is past taking back: it is published, started and ended, and the next is served."""
+    doomed, following = actors(2)
+    with slow("prepare"):
+        if where == "in the process":
+            doomed.start(_submit, buf)
+        else:
+            trylock(buf, F_WRITE)
+            doomed.call(_submit, buf)
+            unlock(buf)
+        until(lambda: [access.state for access in accesses(buf)] == ["granting"], "preparing")
+        following.start(lock, buf, F_READ)
+        until_waiting(following, buf)
+        doomed.send_signal(signal.SIGKILL)
+        if where == "in the background":
+            doomed.kill()
+        assert following.running()
+    doomed.kill()
+    following.result()
+    following.call(unlock, buf)
+    until(lambda: not accesses(buf), "giving the buffer back")
 
 
 @pytest.mark.parametrize(

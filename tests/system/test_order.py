@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import errno
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from actors import Actor, until
-from driver import DMA_WRITE, Driver, export, slow
+from driver import DMA_WRITE, Driver, slow
 from locks import READ, WRITE, lock, unlock
 from state import accesses, until_waiting, waiting
 
@@ -75,14 +74,6 @@ def test_who_waits_behind_who_waits_for_the_holder_is_passed(buf: int, actors: A
     assert behind.running()
     waiter.call(unlock, buf)
     behind.result()
-
-
-@pytest.fixture
-def cached(_driver_module: None) -> Iterator[int]:
-    """A dma-buf whose cache maintenance takes as long as a test says."""
-    fd = export(3, caches=True)
-    yield fd
-    os.close(fd)
 
 
 def test_who_is_losing_a_hold_goes_behind_those_it_loses_it_to(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from actors import Actor, until
 from buffers import allocate
-from driver import DMA_WRITE, Driver, export, slow
+from driver import DMA_WRITE, Driver, slow
 from locks import WRITE, lock, ofd_trylock, trylock, unlock
 from shared_files import child_sharing_files
 
@@ -106,14 +106,6 @@ def test_closed_descriptions_are_forgotten(
         for fd in fds:
             os.close(fd)
     assert holder.call(_told, [buf]) == [True]
-
-
-@pytest.fixture
-def cached(_driver_module: None) -> Iterator[int]:
-    """A dma-buf whose cache maintenance takes as long as a test says."""
-    fd = export(3, caches=True)
-    yield fd
-    os.close(fd)
 
 
 def test_told_once_while_caches_are_cleaned(

@@ -128,3 +128,15 @@ class Log:
     def refused(self, why: str) -> None:
         with pytest.raises(Violation, match=why):
             self.check()
+
+
+def run_job(log: Log, owner: str, *steps: str) -> None:
+    for step in steps:
+        if step == "grant":
+            log.request(owner, "a", "W|DMA")
+            log.grant(owner, "a")
+        elif step == "end and release":
+            log.job("end", owner)
+            log.end(owner, "a")
+        else:
+            log.job(step, owner)

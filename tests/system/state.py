@@ -10,6 +10,8 @@ from actors import Actor, until
 
 DEBUGFS = "/sys/kernel/debug/dmabuf_sync"
 PARAMETERS = "/sys/module/dmabuf_sync/parameters"
+DEBUG_KERNEL = os.environ.get("DMABUF_SYNC_KERNEL") in ("lockdep", "kasan")
+"""It checks whatever happens, and is many times slower."""
 
 
 def open_files() -> set[str]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 from actors import Actor, until
 from locks import READ, WRITE, lock, ofd_lock, ofd_trylock, trylock, unlock
-from state import accesses, counters, parameter, proc_locks, until_waiting
+from state import DEBUG_KERNEL, accesses, counters, parameter, proc_locks, until_waiting
 
 from dmabuf_sync import Access, DmaBuf, Sync
 
@@ -162,7 +162,7 @@ def test_waiters_already_there_are_served_in_order(
     buf: int, actors: Actors, set_parameter: SetParameter
 ) -> None:
     holder, *queue = actors(4)
-    set_parameter("hold_timeout_ms", 100)
+    set_parameter("hold_timeout_ms", 5000 if DEBUG_KERNEL else 300)
     holder.call(lock, buf, WRITE)
     set_parameter("hold_timeout_ms", 60_000)  # of those that come after it
     for actor in queue:

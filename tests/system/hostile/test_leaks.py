@@ -5,21 +5,19 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import os
 from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 from locks import WRITE, trylock, unlock
-from state import accesses, counters
+from state import DEBUG_KERNEL, accesses, counters
 
 from dmabuf_sync import Access, Sync
 
 Buffers = Callable[[int], list[int]]
 
-# A checking kernel is many times slower, and finds a leak of one object by itself.
-_CHECKED = os.environ.get("DMABUF_SYNC_KERNEL") in ("lockdep", "kasan")
-ROUNDS = 20_000 if _CHECKED else 1_000_000
+# A debug kernel finds a leak of one object by itself.
+ROUNDS = 20_000 if DEBUG_KERNEL else 1_000_000
 # Bytes: far less than the smallest object for each round.
 ALLOWED = 4 << 20
 PARTS = 10

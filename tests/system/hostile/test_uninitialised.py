@@ -6,6 +6,7 @@ On debug kernels the modules are built such that memory on the stack is 0xfe unt
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import subprocess
@@ -14,19 +15,19 @@ from typing import Any
 
 import pytest
 from ioctl_calls import CALLS, FLAGS, SIZE
+from state import DEBUG_KERNEL, open_files
 
 from dmabuf_sync import Display
 from dmabuf_sync._uapi import ffi, lib
 
 NEVER_WRITTEN = b"\xfe" * 4
-DEBUG = os.environ.get("DMABUF_SYNC_KERNEL") in ("lockdep", "kasan")
 PLANTED = "/sys/kernel/debug/dsync_planted"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _pattern() -> Iterator[None]:
     """Is it really there? A module of the tests shows its stack."""
-    if not DEBUG:
+    if not DEBUG_KERNEL:
         pytest.skip("the modules of this kernel are built as users build them")
     folder = os.environ["DMABUF_SYNC_MODULES"]
     subprocess.run(["insmod", f"{folder}/dsync_planted/dsync_planted.ko"], check=True)
@@ -35,6 +36,15 @@ def _pattern() -> Iterator[None]:
     os.close(fd)
     subprocess.run(["rmmod", "dsync_planted"], check=True)
     yield
+
+
+@contextlib.contextmanager
+def closing_what_is_made() -> Iterator[None]:
+    """Many a call answers with file descriptors, each in a place of its own."""
+    before = open_files()
+    yield
+    for fd in open_files() - before:
+        os.close(int(fd))
 
 
 @pytest.mark.parametrize("fill", [b"\0", b"\x55"])
@@ -46,7 +56,8 @@ def test_ioctls(buf: int, name: str, fill: bytes) -> None:
     for data in (bytes(ffi.buffer(made)), fill * ffi.sizeof(made[0])):
         memory = bytearray(data + fill * 64)
         try:
-            fcntl.ioctl(file, number, memory)
+            with closing_what_is_made():
+                fcntl.ioctl(file, number, memory)
         except OSError:
             assert memory[: len(data)] == data
         assert NEVER_WRITTEN not in memory

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The command line behind the Makefile: ``python3 -m guest TARGET``.
 
-What a target works on comes in the environment, as make passes its variables on: KERNEL, CMD,
-SHARE, APPEND, CPUS, THREADS, ICOUNT, TIMEOUT, MODULES, MUTANT, PYTEST, SECONDS and SEED. The
+What a target works on comes in the environment, as make passes its variables on: KERNEL, ARCH,
+CMD, SHARE, APPEND, CPUS, THREADS, ICOUNT, TIMEOUT, MODULES, MUTANT, PYTEST, SECONDS and SEED. The
 Makefile describes them.
 """
 
@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from . import build, coverage, host, kernels, lint, mutants, peers, planted, suites, vm
+from .architecture import NATIVE, named
 from .kernels import Kernel
 from .report import SetupError, say
 from .vm import Session
@@ -45,6 +46,8 @@ TIMEOUT = 3600
 # Whose guest has a thread for each of its CPUs. The tests patch the kernel's code all the time, by
 # tracepoints and kprobes, and QEMU's TCG does not always survive that with threads (faults.py).
 THREADED = ("vm", "run")
+# Which can have a guest of another architecture than this machine's.
+FOREIGN = ("vm", "run", "tree")
 
 
 def session(target: str, env: Mapping[str, str]) -> Session:
@@ -79,13 +82,16 @@ def positive(name: str, env: Mapping[str, str], default: int) -> int:
 
 def run(target: str, env: Mapping[str, str]) -> int:
     """Do what `target` says and return the exit status."""
+    arch = named(env.get("ARCH") or NATIVE.name)
+    if arch != NATIVE and target not in FOREIGN:
+        raise SetupError(f"ARCH={arch.name} goes with {' '.join(FOREIGN)}, not with {target}")
     if target == "lint":
         return lint.everything()
     wanted = session(target, env)
     if target == "vm" and not wanted.command:
         raise SetupError("nothing to run: make vm CMD='...'")
     # All at once: one round of apt-get.
-    host.require(host.TREE, host.SANDBOX, host.MACHINE, venv=True)
+    host.require(host.TREE, host.SANDBOX, host.MACHINE, arch.emulator, venv=True)
     if target == "test-matrix":
         return suites.matrix(env.get("KERNEL", "").split() or kernels.STOCK, wanted)
     if target == "test-debug":
@@ -102,7 +108,7 @@ def run(target: str, env: Mapping[str, str]) -> int:
         except ValueError as error:
             raise SetupError(str(error)) from None
         return suites.fuzz(env.get("KERNEL", "").split() or kernels.DEBUG, wanted, seconds, seed)
-    kernel: Kernel = kernels.get(env.get("KERNEL") or kernels.DEFAULT)
+    kernel: Kernel = kernels.get(env.get("KERNEL") or kernels.DEFAULT, arch)
     if target == "tree":
         return 0
     if target == "man":

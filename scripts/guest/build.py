@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Builds the kernel modules and the Python extension for a guest, inside its own tree."""
+"""Builds the kernel modules and the Python extension for a guest, inside its tree's builder."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def modules(
         words += [f"KCFLAGS={' '.join(flags)}"] if flags else []
         words += COUNTED if counted else ()
         words += [f"MODULES={' '.join(names)}", f"TESTS={tests}", "modules"]
-        if Sandbox(kernel.base, writable=[copy], mounts=kernel.mounts).run(words):
+        if Sandbox(kernel.base.builder, writable=[copy], mounts=kernel.mounts).run(words):
             raise SetupError(f"the modules do not build for {kernel.release}")
 
     key = paths.digest(
@@ -101,7 +101,7 @@ def apply(kernel: Kernel, patch: Path, copy: Path) -> None:
     """Apply a patch to a copy of the sources; raises SetupError when it does not fit."""
     words = ["patch", "--strip=1", "--forward", "--quiet", "--no-backup-if-mismatch"]
     words += ["--reject-file=-", f"--directory={copy}", f"--input={patch}"]
-    if Sandbox(kernel.base, writable=[copy]).run(words):
+    if Sandbox(kernel.base.builder, writable=[copy]).run(words):
         raise SetupError(f"{patch.name} does not apply")
 
 
@@ -113,8 +113,9 @@ def extension(kernel: Kernel) -> None:
     def make() -> None:
         made.mkdir(parents=True, exist_ok=True)
         words = ["python3", str(script), "--include", str(UAPI), "--output", str(made)]
-        env = {"PYTHONDONTWRITEBYTECODE": "1"}
-        if Sandbox(kernel.base, writable=[made], env=env).run(words, stdout=subprocess.DEVNULL):
+        env = {"PYTHONDONTWRITEBYTECODE": "1", **kernel.env}
+        builder = Sandbox(kernel.base.builder, writable=[made], mounts=kernel.mounts, env=env)
+        if builder.run(words, stdout=subprocess.DEVNULL):
             raise SetupError("the Python extensions do not build")
 
     inputs = [script, *PACKAGE.glob("*.h"), *PACKAGE.glob("*.c"), *UAPI.rglob("*.h")]
@@ -147,7 +148,7 @@ def make_status(kernel: Kernel) -> None:
 
     def make() -> None:
         words = ["gcc", "-shared", "-fPIC", "-O2", "-Wall", str(source), "-o", str(library)]
-        Sandbox(kernel.base, writable=[paths.BUILD]).run(words)
+        Sandbox(kernel.base.builder, writable=[paths.BUILD]).run(words)
 
     when_changed(paths.BUILD / ".make-status", paths.digest(source.read_text()), make, [library])
 

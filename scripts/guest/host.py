@@ -7,7 +7,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from . import paths
@@ -25,7 +25,6 @@ if os.geteuid() != 0:
     TREE["newuidmap"] = "uidmap"  # mmdebstrap's user namespaces
 SANDBOX = {"bwrap": "bubblewrap"}
 MACHINE = {
-    "qemu-system-x86_64": "qemu-system-x86",
     "busybox": "busybox-static",
     "file": "file",
     "modprobe": "kmod",
@@ -41,7 +40,7 @@ def search_path() -> str:
     return ":".join([*path, *(folder for folder in SYSTEM_PATH if folder not in path)])
 
 
-def missing(programs: dict[str, str]) -> list[str]:
+def missing(programs: Mapping[str, str]) -> list[str]:
     """Return the packages of those programs that are not there."""
     path = os.environ["PATH"] = search_path()
     return [
@@ -93,7 +92,7 @@ def install(packages: Iterable[str]) -> None:
             raise SetupError(f"{by_hand} (tried: {error})") from None
 
 
-def require(*groups: dict[str, str], venv: bool = False) -> None:
+def require(*groups: Mapping[str, str], venv: bool = False) -> None:
     """See to it that every program of these groups is there, with one apt-get call at most."""
     packages = [package for group in groups for package in missing(group)]
     if venv:

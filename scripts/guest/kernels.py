@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import debug_kernel, tree
+from . import debug_kernel, foreign, tree
+from .architecture import NATIVE, Architecture
 from .report import SetupError
 from .tree import GUEST_PACKAGES, Recipe, Tree
 
@@ -38,7 +39,7 @@ class Kernel:
 
     `name` is what the user calls it, `base` the tree that is its root file system, `image` the
     host's path of what QEMU loads. `headers` is the folder to build modules in as seen in a
-    sandbox of the tree with `mounts`.
+    sandbox of the tree's builder with `mounts` and, for Python extensions, `env`.
     """
 
     name: str
@@ -48,13 +49,17 @@ class Kernel:
     headers: str
     mounts: Mapping[Path, str] = field(default_factory=dict)
     modules_in_base: bool = True
+    architecture: Architecture = NATIVE
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
-def get(name: str) -> Kernel:
+def get(name: str, architecture: Architecture = NATIVE) -> Kernel:
     """Return the kernel called `name`, made ready first if need be.
 
     Raises SetupError when there is no such kernel or it cannot be made.
     """
+    if architecture != NATIVE:
+        return get_foreign(name, architecture)
     if name in RECIPES:
         base = tree.get(RECIPES[name])
         release = base.release()
@@ -73,3 +78,22 @@ def get(name: str) -> Kernel:
             modules_in_base=False,
         )
     raise SetupError(f"KERNEL={name} is none of {' '.join((*RECIPES, *DEBUG))}")
+
+
+def get_foreign(name: str, architecture: Architecture) -> Kernel:
+    """Return a kernel of another architecture; its name says which."""
+    if name not in RECIPES:
+        names = " ".join(RECIPES)
+        raise SetupError(f"KERNEL={name} is none of {names}, which ARCH={architecture.name} has")
+    base = foreign.get(RECIPES[name], architecture)
+    release = base.release()
+    return Kernel(
+        f"{name}-{architecture.name}",
+        base,
+        release,
+        base.root / "boot" / f"vmlinuz-{release}",
+        f"/usr/src/linux-headers-{release}",
+        foreign.mounts(base),
+        architecture=architecture,
+        env=foreign.environment(base, architecture),
+    )

@@ -14,6 +14,9 @@ fail() {
 	exit 125
 }
 
+# Where nothing of the root is configured yet.
+[ -e /etc/ld.so.cache ] || ldconfig
+
 mount -t tmpfs -o mode=1777 tmpfs /tmp
 mount -t tmpfs -o mode=0700 tmpfs /root
 mountpoint -q /sys/kernel/debug || mount -t debugfs debugfs /sys/kernel/debug

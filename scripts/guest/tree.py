@@ -103,9 +103,10 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Tree:
-    """A finished tree."""
+    """A finished tree; this machine cannot run the programs of a `foreign` one."""
 
     folder: Path
+    foreign: bool = False
 
     @property
     def root(self) -> Path:
@@ -114,6 +115,11 @@ class Tree:
     @property
     def image(self) -> Path:
         return self.folder / "root.img"
+
+    @property
+    def builder(self) -> Tree:
+        """The tree to build in."""
+        return Tree(self.folder / "builder") if self.foreign else self
 
     def release(self) -> str:
         """Return the release of its kernel, as uname -r says it."""
@@ -139,18 +145,27 @@ def make(recipe: Recipe, folder: Path) -> None:
     with step(f"making the distribution tree {recipe.name} (Debian {recipe.suite})"):
         unpack(recipe, sources, tree.root)
         if recipe.image:
-            unpack_modules(tree)
-            set_udev_aside(tree.root)
-            make_image(tree)
+            finish(tree)
 
 
-def unpack(recipe: Recipe, sources: list[str], root: Path) -> None:
-    """Fill `root` with the recipe's packages.
+def finish(tree: Tree) -> None:
+    """Make the disk image of a tree that has its packages."""
+    unpack_modules(tree)
+    set_udev_aside(tree.root)
+    make_image(tree)
+
+
+def unpack(recipe: Recipe, sources: list[str], root: Path, foreign: str = "") -> None:
+    """Fill `root` with the recipe's packages; those of a `foreign` architecture just unpacked.
 
     It goes through an archive so that a plain user gets files of their own, without the device
     nodes that only root can make.
     """
-    command = ["mmdebstrap", "--variant=essential", "--format=tar"]
+    command = ["mmdebstrap", "--format=tar"]
+    if foreign:
+        command += ["--variant=extract", f"--architectures={foreign}"]
+    else:
+        command += ["--variant=essential"]
     command += [f"--include={package}" for package in recipe.packages]
     command += [f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT]
     command += ['--aptopt=Acquire::Retries "5";', '--aptopt=Acquire::Languages "none";']

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from . import build, faults, host, paths, qemu, screen, venv
+from . import build, faults, foreign, host, paths, qemu, screen, venv
 from .kernels import Kernel
 from .report import SetupError, say
 
@@ -89,7 +89,7 @@ def run(kernel: Kernel, session: Session) -> int:
     255 means that the guest was lost; then the reason and the console's end are on standard
     error. Raises SetupError when there is no guest to boot.
     """
-    host.require(host.MACHINE)
+    host.require(host.MACHINE, kernel.architecture.emulator)
     if session.share is not None and not session.share.is_dir():
         raise SetupError(f"SHARE={session.share} is not a folder")
     modules = build.modules(kernel, session.modules, session.patch, session.counters is not None)
@@ -212,8 +212,11 @@ def virtme_options(
     kernel: Kernel, session: Session, work: Path, log: Path, *, kvm: bool
 ) -> list[str]:
     """Return the options to give to virtme-run."""
-    kvm = kvm and not session.icount
-    words = ["--kimg", str(kernel.image), "--mods", "auto"]
+    kvm = kvm and not session.icount and not kernel.base.foreign
+    words = ["--arch", kernel.architecture.machine]
+    if kernel.base.foreign:
+        words += ["--busybox", str(kernel.base.root / foreign.BUSYBOX)]
+    words += ["--kimg", str(kernel.image), "--mods", "auto"]
     words += ["--force-initramfs", "--save-initramfs", str(work / "initramfs")]
     words += ["--root-disk", str(kernel.base.image), "--root-fstype", "ext4", "--rw"]
     # microvm needs virtiofs, whose daemon not every supported host has.
@@ -232,6 +235,7 @@ def virtme_options(
     words += ["--qemu-opts", "-set", "drive.virtme-root.snapshot=on"]
     words += ["-set", f"chardev.console.path={log}"]
     words += ["-set", f"chardev.ret.path={work / 'status'}"]
+    words += kernel.architecture.options
     # A bus master of nobody here, for vblit-edu; it reaches all memory, unlike by default.
     words += ["-device", "edu,dma_mask=0xffffffffffffffff"]
     words += screen.options(work)

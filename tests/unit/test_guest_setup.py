@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from guest import debug_kernel, host, kernels, mirrors, paths, tree
+from guest import debug_kernel, foreign, host, kernels, mirrors, paths, tree
+from guest.architecture import ARM64, NATIVE, named
 from guest.report import SetupError
 
 APT = """\
@@ -78,6 +79,88 @@ def test_an_unknown_kernel_is_named() -> None:
     names = r"6\.1 6\.12 7\.2 rt lockdep kasan"
     with pytest.raises(SetupError, match=rf"KERNEL=5\.4 is none of {names}"):
         kernels.get("5.4")
+
+
+@pytest.mark.parametrize("name", ["lockdep", "5.4"])
+def test_a_kernel_that_the_architecture_has_not(name: str) -> None:
+    with pytest.raises(SetupError, match=rf"KERNEL={name} is none of .* ARCH=arm64 has"):
+        kernels.get(name, ARM64)
+
+
+def test_architectures_by_name() -> None:
+    assert [named(name) for name in ("amd64", "x86_64", "arm64", "aarch64")] == [
+        NATIVE,
+        NATIVE,
+        ARM64,
+        ARM64,
+    ]
+
+
+def test_a_tree_of_another_architecture_has_the_same_packages() -> None:
+    like = kernels.RECIPES["7.2"]
+    recipe, builder = foreign.recipes(like, ARM64)
+    assert set(like.packages) - set(recipe.packages) == {
+        "linux-headers-amd64/trixie-backports",
+        "linux-image-amd64/trixie-backports",
+    }
+    assert "linux-image-arm64/trixie-backports" in recipe.packages
+    assert recipe.image
+    # Of this machine's own architecture, and with tools as new as the kernel.
+    assert "linux-headers-amd64/trixie-backports" in builder.packages
+    assert "gcc-aarch64-linux-gnu" in builder.packages
+    assert not any("arm64" in package for package in builder.packages)
+    assert builder.extra_suites == like.extra_suites
+    assert not builder.image
+
+
+@pytest.mark.parametrize("version", ["6.12.1", "6.12.2"])
+def test_the_builder_has_the_kernels_tools(tmp_path: Path, version: str) -> None:
+    made = tree.Tree(tmp_path, foreign=True)
+    headers = made.root / "usr/src/linux-headers-6.12.1"
+    headers.mkdir(parents=True)
+    (headers / "scripts").symlink_to("../../lib/linux-kbuild-6.12.1/scripts")
+    (made.root / "usr/lib/modules/6.12.1").mkdir(parents=True)
+    (made.builder.root / f"usr/lib/linux-kbuild-{version}/scripts").mkdir(parents=True)
+    if version == "6.12.1":
+        foreign.check_tools(made)
+        return
+    with pytest.raises(SetupError, match=r"amd64 has no kernel 6\.12\.1 yet"):
+        foreign.check_tools(made)
+
+
+def test_what_the_packages_scripts_would_have_written(tmp_path: Path) -> None:
+    targets = [Path(link.format(ARM64.triplet)) for link in foreign.ALTERNATIVES]
+    for link, target in zip(targets, foreign.ALTERNATIVES.values(), strict=True):
+        file = tmp_path / link.parent / target
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(target)
+    masters = tmp_path / "usr/share/base-passwd"
+    masters.mkdir(parents=True)
+    (tmp_path / "etc").mkdir()
+    for name in ("passwd", "group"):
+        (masters / f"{name}.master").write_text(name)
+    foreign.configure(tmp_path, ARM64)
+    assert (tmp_path / "etc/passwd").read_text() == "passwd"
+    assert (tmp_path / "usr/bin/awk").read_text() == "mawk"
+    library = tmp_path / "usr/lib/aarch64-linux-gnu/libblas.so.3"
+    assert library.read_text() == "blas/libblas.so.3"
+    library.unlink()
+    library.with_name("lapack").joinpath("liblapack.so.3").unlink()
+    for name in ("awk", "cc", "which"):
+        (tmp_path / "usr/bin" / name).unlink()
+    with pytest.raises(SetupError, match=r"lapack/liblapack\.so\.3, which is not there"):
+        foreign.configure(tmp_path, ARM64)
+
+
+def test_an_architecture_that_is_not_named_stays_unnamed(tmp_path: Path) -> None:
+    """The kernel's own makefiles would take an empty one for a name."""
+    (tmp_path / "Makefile").write_text('modules:\n\t@echo "ARCH is $${ARCH-not there}"\n')
+    command = ["make", "-s", "--no-print-directory", "-C", str(paths.ROOT), "modules"]
+    environment = {name: value for name, value in os.environ.items() if name != "ARCH"}
+    result = subprocess.run(
+        [*command, f"KDIR={tmp_path}"], env=environment, capture_output=True, text=True
+    )
+    assert (result.stdout, result.returncode) == ("ARCH is not there\n", 0), result.stderr
 
 
 def test_make_once_leaves_nothing_half_made(tmp_path: Path) -> None:

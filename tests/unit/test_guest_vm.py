@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from guest import __main__ as command_line
 from guest import faults, kernels, paths, qemu, vm
+from guest.architecture import ARM64
 from guest.report import SetupError
 from guest.tree import Tree
 
@@ -64,6 +65,32 @@ def test_malformed_variables_are_one_line(name: str, value: str) -> None:
 def test_vm_needs_a_command() -> None:
     with pytest.raises(SetupError, match="nothing to run"):
         command_line.run("vm", {})
+
+
+@pytest.mark.parametrize(
+    ("target", "variables", "message"),
+    [
+        ("vm", {"ARCH": "mips"}, "ARCH=mips is none of amd64 arm64"),
+        ("test", {"ARCH": "arm64"}, "ARCH=arm64 goes with vm run tree, not with test"),
+        ("lint", {"ARCH": "aarch64"}, "ARCH=arm64 goes with"),
+    ],
+)
+def test_what_an_architecture_does_not_have(
+    target: str, variables: dict[str, str], message: str
+) -> None:
+    with pytest.raises(SetupError, match=message):
+        command_line.run(target, {"CMD": "x", **variables})
+
+
+def test_another_architecture_is_emulated(tmp_path: Path) -> None:
+    base = Tree(tmp_path, foreign=True)
+    image = tmp_path / "vmlinuz"
+    kernel = kernels.Kernel("6.12-arm64", base, "6.12.1", image, "/headers", architecture=ARM64)
+    words = options(kernel, vm.Session("true"), kvm=True)
+    assert words[words.index("--arch") + 1] == "aarch64"
+    assert words[words.index("--busybox") + 1] == str(base.root / "usr/bin/busybox")
+    assert "--disable-kvm" in words
+    assert words.index("iommu=smmuv3") > words.index("--qemu-opts")
 
 
 def test_tcg_unless_kvm_works(kernel: kernels.Kernel) -> None:

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: MIT
+"""The architectures a guest can have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from .report import SetupError
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One of them.
+
+    `name` is Debian's for it, `machine` what uname -m says, `triplet` GNU's; `emulator` has QEMU's
+    program and the package that brings it, `options` what to tell QEMU besides.
+    """
+
+    name: str
+    machine: str
+    triplet: str
+    emulator: Mapping[str, str]
+    options: Sequence[str] = ()
+
+
+NATIVE = Architecture(
+    "amd64", "x86_64", "x86_64-linux-gnu", {"qemu-system-x86_64": "qemu-system-x86"}
+)
+"""That of this machine."""
+ARM64 = Architecture(
+    "arm64",
+    "aarch64",
+    "aarch64-linux-gnu",
+    {"qemu-system-aarch64": "qemu-system-arm"},
+    # There is no memory at the addresses that edu can be sure of; behind an IOMMU there is.
+    ("-machine", "iommu=smmuv3"),
+)
+ALL = (NATIVE, ARM64)
+
+
+def named(name: str) -> Architecture:
+    """Return the architecture that Debian or uname calls `name`; raises SetupError for no such."""
+    for architecture in ALL:
+        if name in (architecture.name, architecture.machine):
+            return architecture
+    raise SetupError(f"ARCH={name} is none of {' '.join(known.name for known in ALL)}")

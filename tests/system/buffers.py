@@ -6,6 +6,7 @@ from __future__ import annotations
 import fcntl
 import glob
 import os
+import re
 import struct
 import subprocess
 from functools import cache
@@ -14,6 +15,10 @@ from dmabuf_sync import Exporter, Heap, Udmabuf
 from dmabuf_sync._uapi import ffi, lib
 
 EXPORTERS = ["vdmabuf", "heap", "udmabuf", "vgem", "vivid"]
+ARM64 = os.uname().machine == "aarch64"
+with open("/proc/cmdline") as _file:
+    # All of it bounced; arm64 has little room for that unless it is told how much.
+    BOUNCING = bool(re.search(r"\bswiotlb=(\S+,)?force\b", _file.read()))
 
 # drm.h and drm_mode.h, for dumb buffers of vgem
 _DRM_MODE_CREATE_DUMB = 0xC02064B2

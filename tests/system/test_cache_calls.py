@@ -7,11 +7,10 @@ import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from actors import Actor, until
-from buffers import allocate, available
+from buffers import BOUNCING, allocate, available
 from locks import READ, WRITE, lock, trylock, unlock
 from modules import symbol
 from probe import KernelProbe
@@ -22,7 +21,6 @@ from dmabuf_sync import Access, Sync, Udmabuf
 Actors = Callable[[int], list[Actor]]
 SetParameter = Callable[[str, int], None]
 SIZE = 65536
-BOUNCING = "swiotlb=force" in Path("/proc/cmdline").read_text()
 
 # enum dma_data_direction
 BIDIRECTIONAL, FROM_DEVICE = "0", "2"

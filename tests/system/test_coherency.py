@@ -12,17 +12,15 @@ import fcntl
 import os
 import struct
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from actors import Actor, until
-from buffers import allocate, available, vgem_node
+from buffers import BOUNCING, allocate, available, vgem_node
 from locks import WRITE, lock, unlock
 
 from dmabuf_sync import Access, Blitter, DmaBuf, Job
 
 Actors = Callable[[int], list[Actor]]
-BOUNCING = "swiotlb=force" in Path("/proc/cmdline").read_text()
 SIZE = 65536
 TAIL = SIZE - 4096
 _PRIME_FD_TO_HANDLE = 0xC00C642E

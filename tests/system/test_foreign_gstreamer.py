@@ -26,7 +26,7 @@ WIDTH, HEIGHT = 320, 180
 FRAME = WIDTH * HEIGHT * 4
 COLOR = 0x5A
 PATIENCE = 20.0
-PLUGINS = Path("/usr/lib/x86_64-linux-gnu/gstreamer-1.0")
+PLUGINS = Path(f"/usr/lib/{os.uname().machine}-linux-gnu/gstreamer-1.0")
 
 pytestmark = pytest.mark.slow
 

@@ -162,7 +162,8 @@ def test_waiters_already_there_are_served_in_order(
     buf: int, actors: Actors, set_parameter: SetParameter
 ) -> None:
     holder, *queue = actors(4)
-    set_parameter("hold_timeout_ms", 5000 if DEBUG_KERNEL else 300)
+    # Until all are there.
+    set_parameter("hold_timeout_ms", 5000 if DEBUG_KERNEL else 1000)
     holder.call(lock, buf, WRITE)
     set_parameter("hold_timeout_ms", 60_000)  # of those that come after it
     for actor in queue:

@@ -56,8 +56,6 @@ def not_on_edu(reason: str) -> pytest.MarkDecorator:
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
-with open("/proc/cmdline") as _file:
-    BOUNCING = "swiotlb=force" in _file.read()
 # Only these keep bounce buffers in step.
 COHERENT = ("vdmabuf", "heap")
 

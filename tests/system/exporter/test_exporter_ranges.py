@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from actors import Actor, until
+from buffers import ARM64
 from exporter_calls import PAGE, SIZE, alloc, closing, stats
 from importer import Vgem
 from locks import READ, WRITE, lock, trylock, unlock
@@ -21,6 +22,8 @@ from dmabuf_sync import Access, Blitter, Copy, DmaBuf, Rect, Sync
 from dmabuf_sync._uapi import lib
 
 Actors = Callable[[int], list[Actor]]
+# What a device writes is kept apart by cache lines, as dma_get_cache_alignment() says.
+LINE = 128 if ARM64 else 1
 SPEED = "/sys/module/vblit/parameters/bytes_per_second"
 
 
@@ -50,6 +53,10 @@ def speed() -> Iterator[Callable[[int], None]]:
 
 def piece(offset: int, length: int) -> Rect:
     return Rect(0, 0, length, 1, pitch=length, bytes_per_pixel=1, offset=offset)
+
+
+def whole_lines(length: int) -> int:
+    return -(-length // LINE) * LINE
 
 
 def counted(function: Callable[[], None]) -> dict[str, int]:
@@ -161,7 +168,7 @@ def test_killed_holder(buffer: DmaBuf, vgem: Vgem, actors: Actors) -> None:
 
 
 @pytest.mark.coherency
-@pytest.mark.parametrize("edge", [100, PAGE, 5 * PAGE + 3])
+@pytest.mark.parametrize("edge", [whole_lines(100), PAGE, whole_lines(5 * PAGE + 3)])
 def test_dma_beside_the_cpu(buffer: DmaBuf, blitter: Blitter, edge: int) -> None:
     """The CPU holds and writes one part while the engine maps, writes and unmaps another."""
     fd = buffer.fileno()
@@ -184,17 +191,18 @@ def test_cpu_writes_while_the_job_has_it_mapped(
 ) -> None:
     """When the job ends its bytes come back, and nothing else."""
     fd = buffer.fileno()
+    edge = whole_lines(1000)
     speed(20000)
     with buffer.map() as m:
-        lock(fd, WRITE, 0, 1000)
-        job = blitter.fill(buffer, 0x6B, piece(1000, 4000))
-        m[:1000] = b"n" * 1000
+        lock(fd, WRITE, 0, edge)
+        job = blitter.fill(buffer, 0x6B, piece(edge, 4000))
+        m[:edge] = b"n" * edge
         assert not job.done
         job.wait(timeout=20)
-        assert bytes(m[:1000]) == b"n" * 1000
+        assert bytes(m[:edge]) == b"n" * edge
         unlock(fd)
         with buffer.locked(Access.READ):
-            assert bytes(m[:5001]) == b"n" * 1000 + b"k" * 4000 + b"\0"
+            assert bytes(m[: edge + 4001]) == b"n" * edge + b"k" * 4000 + b"\0"
 
 
 @pytest.mark.coherency
@@ -262,17 +270,30 @@ def test_device_reads_beside_readers(device: int, buffer: DmaBuf, blitter: Blitt
 
 
 def test_overlap_waits(buffer: DmaBuf, blitter: Blitter) -> None:
+    """In cache lines."""
     fd = buffer.fileno()
-    lock(fd, WRITE, 100, 100)
+    lock(fd, WRITE, 100 * LINE, 100 * LINE)
     for start, length, waits in [(0, 100, False), (200, 50, False), (0, 101, True), (199, 9, True)]:
-        job = blitter.fill(buffer, 1, piece(start, length), wait=False)
+        job = blitter.fill(buffer, 1, piece(start * LINE, length * LINE), wait=False)
         if not waits:
             job.wait(timeout=20)
             continue
         until(lambda: "waiting" in [a.state for a in accesses(fd)])
         unlock(fd)
         job.wait(timeout=20)
-        lock(fd, WRITE, 100, 100)
+        lock(fd, WRITE, 100 * LINE, 100 * LINE)
+    unlock(fd)
+
+
+@pytest.mark.skipif(LINE == 1, reason="this machine's caches take no part in DMA")
+def test_no_cache_line_in_common(buffer: DmaBuf, blitter: Blitter) -> None:
+    """No byte is in both, but what the CPU writes back would take the device's with it."""
+    fd = buffer.fileno()
+    lock(fd, WRITE, 0, LINE + 1)
+    job = blitter.fill(buffer, 1, piece(2 * LINE - 1, 1), wait=False)
+    until(lambda: "waiting" in [a.state for a in accesses(fd)])
+    unlock(fd, LINE)
+    job.wait(timeout=20)
     unlock(fd)
 
 
@@ -296,7 +317,7 @@ def test_cpu_does_not_wait_for_a_job_elsewhere(
         trylock(fd, READ, 3999, 1)
     unlock(fd)
     with Sync("beside") as sync:
-        sync.add(buffer, Access.WRITE, offset=4000, length=10)
+        sync.add(buffer, Access.WRITE, offset=whole_lines(4000), length=10)
         sync.lock(blocking=False)
         sync.unlock()
         sync.lock()

@@ -70,7 +70,8 @@ void vdmabuf_coherent_exit(void)
 	platform_device_unregister(own);
 }
 
-static struct chunk *alloc_chunk(size_t room, u64 dma_mask)
+/* Up to @room bytes that @dma_mask reaches. */
+static struct chunk *alloc_within(u64 dma_mask, size_t room)
 {
 	struct chunk *chunk;
 
@@ -92,6 +93,12 @@ static struct chunk *alloc_chunk(size_t room, u64 dma_mask)
 		return NULL;
 	}
 	return chunk;
+}
+
+/* If not even that is to be had, devices that do not reach it are refused when they map it. */
+static struct chunk *alloc_chunk(const struct vdmabuf_buffer *buffer, size_t room)
+{
+	return alloc_within(buffer->dma_mask, room) ?: alloc_within(DEFAULT_MASK, room);
 }
 
 /* The pages behind a chunk, whatever the DMA API did to find them. */
@@ -130,7 +137,7 @@ int vdmabuf_coherent_alloc(struct vdmabuf_buffer *buffer, bool interruptible)
 		if (interruptible ? signal_pending(current) : fatal_signal_pending(current))
 			goto free;
 		err = -ENOMEM;
-		chunk = alloc_chunk((buffer->page_count - count) << PAGE_SHIFT, buffer->dma_mask);
+		chunk = alloc_chunk(buffer, (buffer->page_count - count) << PAGE_SHIFT);
 		if (!chunk)
 			goto free;
 		list_add_tail(&chunk->node, &buffer->chunks);

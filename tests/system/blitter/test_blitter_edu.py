@@ -40,6 +40,17 @@ def interrupts() -> int:
     return sum(int(word) for line in lines for word in line[1:] if word.isdigit())
 
 
+@pytest.mark.usefixtures("device")
+def test_reaches_all_memory() -> None:
+    """So it is the device itself that reads and writes our buffers, and no copy of them."""
+    (address,) = (name for name in os.listdir(DRIVER) if ":" in name)
+    with open(f"{DRIVER}/{address}/dma_mask_bits") as file:
+        mask_bits = int(file.read())
+    with open("/proc/iomem") as file:
+        ends = [int(line.split()[0].split("-")[1], 16) for line in file if "System RAM" in line]
+    assert max(ends) < 1 << mask_bits
+
+
 def test_each_transfer_is_an_interrupt(blitter: Blitter, make: Make) -> None:
     """2 KiB at once, into the device and out of it."""
     src, dst = make(2)

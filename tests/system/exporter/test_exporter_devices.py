@@ -120,6 +120,37 @@ def test_device_that_comes_too_late(device: int, devices: Devices) -> None:
             late.attach(fd)
 
 
+@pytest.mark.skipif(BOUNCING, reason="everything is bounced")
+@pytest.mark.skipif(not LOW_MEMORY, reason="memory may be anywhere")
+@pytest.mark.parametrize("flags", [0, COHERENT])
+def test_no_memory_within_reach(device: int, devices: Devices, flags: int) -> None:
+    """It is known when the memory is needed, and others are served all the same."""
+    narrow, other = devices(bits(12)), devices()
+    with closing(alloc(device, flags=flags)) as fd:
+        narrow.attach(fd)
+        with refused(errno.ENXIO):
+            narrow.map()
+        narrow.close()
+        other.attach(fd)
+        other.map()
+        other.close()
+
+
+@pytest.mark.coherency
+@pytest.mark.skipif(not BOUNCING, reason="nothing is bounced")
+def test_no_room_to_bounce(device: int, devices: Devices) -> None:
+    """Refused when it is mapped; what has been bounced by then has made room again."""
+    one = devices()
+    with closing(alloc(device, 96 << 20)) as large, closing(alloc(device, 16 << 20)) as small:
+        one.attach(large)
+        with refused(errno.EIO):
+            one.map()
+        one.detach()
+        one.attach(small)
+        one.map()
+        one.close()
+
+
 @pytest.mark.parametrize("limit", [PAGE, 3 * PAGE, 5 * PAGE + 100, 1 << 18])
 def test_longest_segment(device: int, devices: Devices, limit: int) -> None:
     one = devices(segment=limit)

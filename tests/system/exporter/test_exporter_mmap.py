@@ -7,6 +7,7 @@ import ctypes
 import errno
 import mmap
 import os
+import resource
 
 from exporter_calls import (
     LIBC,
@@ -101,6 +102,14 @@ def test_mmap_cut_in_two(device: int) -> None:
         assert ctypes.string_at(whole.address, 4 * PAGE) == page_numbers(4)
         assert ctypes.string_at(whole.address + 6 * PAGE, 10 * PAGE) == page_numbers(10, 6)
         whole.unmap()
+
+
+def test_mmap_without_faults(device: int) -> None:
+    """All of it is there at once."""
+    with closing(alloc(device, 4 << 20)) as fd, mmap.mmap(fd, 4 << 20) as m:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        assert m[::PAGE] == bytes(1024)
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt < before + 64
 
 
 def test_mmap_outlives_the_file_descriptor(device: int) -> None:

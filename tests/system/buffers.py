@@ -10,15 +10,18 @@ import re
 import struct
 import subprocess
 from functools import cache
+from pathlib import Path
 
 from dmabuf_sync import Exporter, Heap, Udmabuf
 from dmabuf_sync._uapi import ffi, lib
 
 EXPORTERS = ["vdmabuf", "heap", "udmabuf", "vgem", "vivid"]
 ARM64 = os.uname().machine == "aarch64"
-with open("/proc/cmdline") as _file:
-    # All of it bounced; arm64 has little room for that unless it is told how much.
-    BOUNCING = bool(re.search(r"\bswiotlb=(\S+,)?force\b", _file.read()))
+# arm64 has little room for that unless it is told how much.
+BOUNCING = bool(re.search(r"\bswiotlb=(\S+,)?force\b", Path("/proc/cmdline").read_text()))
+"""Do devices work on copies of the memory?"""
+COHERENT = ("vdmabuf", "heap")
+"""Exporters that keep these copies in step."""
 
 # drm.h and drm_mode.h, for dumb buffers of vgem
 _DRM_MODE_CREATE_DUMB = 0xC02064B2

@@ -39,7 +39,7 @@ class Device:
         return Rect(0, 0, self.size // bytes_per_pixel, 1, self.size, bytes_per_pixel)
 
 
-SOFT = Device("vblit", 65536, rows=70, times=60)
+SOFT = Device("vblit", 65536, rows=70, times=30)
 # QEMU's PCI device needs a tenth of a second for each transfer, and two for 2 KiB or a row.
 EDU = Device("vblit-edu", 8192, rows=4, times=3)
 
@@ -55,9 +55,6 @@ def not_on_edu(reason: str) -> pytest.MarkDecorator:
 
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
-
-# Only these keep bounce buffers in step.
-COHERENT = ("vdmabuf", "heap")
 
 
 def noise(seed: int, length: int) -> Bytes:

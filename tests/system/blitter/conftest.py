@@ -8,8 +8,8 @@ import os
 from collections.abc import Callable, Iterator
 
 import pytest
-from blits import COHERENT, EDU, PARAMETERS, SOFT, Device
-from buffers import BOUNCING, EXPORTERS, allocate, available
+from blits import EDU, PARAMETERS, SOFT, Device
+from buffers import BOUNCING, COHERENT, EXPORTERS, allocate, available
 
 from dmabuf_sync import Blitter, DmaBuf
 

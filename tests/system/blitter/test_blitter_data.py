@@ -12,7 +12,6 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from blits import (
-    COHERENT,
     PATIENCE,
     SOFT,
     Device,
@@ -23,7 +22,7 @@ from blits import (
     read,
     write,
 )
-from buffers import ARM64, BOUNCING, EXPORTERS, allocate, available
+from buffers import ARM64, BOUNCING, COHERENT, EXPORTERS, allocate, available
 
 from dmabuf_sync import Access, Blit, Blitter, Copy, DmaBuf, Exporter, Fill, Operation, Rect
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from actors import until
 from blits import PATIENCE, Device, noise, on_both, read, submit, write
-from buffers import available
+from buffers import BOUNCING, available
 from state import accesses
 from vgem import VgemBuffer
 
@@ -71,7 +71,8 @@ def test_implicit_fences_are_ignored(blitter: Blitter, vgem: VgemBuffer) -> None
     assert implicit.info().state is JobState.GRANTED
     vgem.signal(fence)
     implicit.wait(PATIENCE)
-    assert (read(vgem.dmabuf, 1024) == 3).all()
+    # vgem does not keep a copy in step.
+    assert BOUNCING or (read(vgem.dmabuf, 1024) == 3).all()
 
 
 def test_explicit_job_is_a_fence(

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from actors import Actor, until
 from buffers import ARM64, BOUNCING
 from dma_device import FROM_DEVICE, TO_DEVICE, DmaDevice, bits
 from exporter_calls import (
@@ -203,24 +204,27 @@ def test_refused_at_attach(
     other.close()
 
 
-def test_signal_while_memory_is_looked_for(device: int, devices: Devices) -> None:
+def _hear_signals() -> None:
+    signal.signal(signal.SIGUSR1, lambda *_: None)
+
+
+def test_signal_while_memory_is_looked_for(
+    device: int, devices: Devices, actors: Callable[[int], list[Actor]]
+) -> None:
     """EINTR, and the buffer is as before."""
-
-    class Enough(Exception):
-        pass
-
-    def enough(*_: object) -> None:
-        raise Enough
-
+    size = 192 << 20
     one = devices()
-    old = signal.signal(signal.SIGALRM, enough)
     # Too much to be bounced.
-    with closing(alloc(device, 192 << 20, flags=COHERENT if BOUNCING else 0)) as fd:
+    with closing(alloc(device, size, flags=COHERENT if BOUNCING else 0)) as fd:
         one.attach(fd)
-        signal.setitimer(signal.ITIMER_REAL, 0.005)
-        with pytest.raises(Enough):
-            one.map()
-        signal.signal(signal.SIGALRM, old)
+        (other,) = actors(1)
+        other.call(_hear_signals)
+        before = free_memory()
+        other.start(one.map)
+        until(lambda: free_memory() < before - size // 16, "looking for memory")
+        other.send_signal(signal.SIGUSR1)
+        with pytest.raises(InterruptedError):
+            other.result()
         assert stats()["mappings"] == 0
         assert one.map().segments > 0
         one.close()

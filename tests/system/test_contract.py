@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import signal
 from collections.abc import Callable
@@ -20,90 +19,33 @@ import pytest
 from actors import Actor, until
 from buffers import allocate
 from contract import GRANTED, LAST, READ, WAITS, WHOLE, WRITE, Model, Owner, Request, Span
+from contract_kernel import (
+    SIZE,
+    TYPES,
+    call_close,
+    call_fcntl,
+    call_fork,
+    call_lock_set,
+    call_unlock_set,
+    is_gone,
+    prepare,
+    records,
+    start_and_length,
+    who_holds,
+    who_waits,
+)
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
-from locks import F_OFD_SETLK, F_OFD_SETLKW, FLOCK, UNLOCK, ofd_test
+from locks import ofd_test
 from locks import test as posix_test
 from state import accesses, parameter
 
-from dmabuf_sync import Access, Blitter, Job, Sync
+from dmabuf_sync import Blitter, Job
 
-BLOCK = 16384
-SIZE = BLOCK * (LAST - 1)
 BUFFERS = 2
 ACTORS = 3
 NO_DEADLINE_MS = 3_600_000
-COMMANDS = {
-    ("posix", False): fcntl.F_SETLK,
-    ("posix", True): fcntl.F_SETLKW,
-    ("ofd", False): F_OFD_SETLK,
-    ("ofd", True): F_OFD_SETLKW,
-}
-TYPES = {READ: fcntl.F_RDLCK, WRITE: fcntl.F_WRLCK, "": UNLOCK}
-ACCESS = {READ: Access.READ, WRITE: Access.WRITE}
-
-# The one set that this process has, if it is an actor.
-_set: Sync | None = None
-
-
-def start_and_length(span: Span) -> tuple[int, int]:
-    """In bytes; a length of 0 is all that follows."""
-    first, end = span
-    return first * BLOCK, 0 if end == LAST else (end - first) * BLOCK
-
-
-# What actors do
-
-
-def _interrupted(*_: object) -> None:
-    raise InterruptedError(errno.EINTR, "interrupted")
-
-
-def prepare() -> None:
-    signal.signal(signal.SIGUSR1, _interrupted)
-
-
-def call_fcntl(fd: int, kind: str, type_: str, span: Span, wait: bool) -> None:
-    request = FLOCK.pack(TYPES[type_], os.SEEK_SET, *start_and_length(span), 0)
-    fcntl.fcntl(fd, COMMANDS[kind, wait], request)
-
-
-def call_lock_set(wanted: list[tuple[int, str, Span]], wait: bool) -> None:
-    global _set
-    made = Sync("set")
-    for fd, type_, span in wanted:
-        first, length = start_and_length(span)
-        made.add(fd, ACCESS[type_], offset=first, length=length)
-    try:
-        made.lock(blocking=wait)
-    except OSError:
-        made.close()
-        raise
-    _set = made
-
-
-def call_unlock_set() -> None:
-    global _set
-    assert _set
-    _set.unlock()
-    _set.close()
-    _set = None
-
-
-def call_close(fd: int) -> None:
-    """Any descriptor of the file will do."""
-    os.close(os.dup(fd))
-
-
-def call_fork() -> int:
-    """A child that has all descriptors and does nothing."""
-    child = os.fork()
-    if not child:
-        signal.pause()
-        os._exit(0)
-    return child
-
 
 spans = st.tuples(st.integers(0, LAST - 1), st.integers(1, LAST)).filter(lambda s: s[0] < s[1])
 set_spans = st.one_of(st.just(WHOLE), st.sampled_from([(0, 1), (0, 2), (1, 3), (2, 3)]))
@@ -154,9 +96,9 @@ class Contract(RuleBasedStateMachine):
         self.model.served.clear()
         for buffer, fd in enumerate(self.fds):
             holders = sorted(owner.kind for owner in self.model.holders(buffer))
-            _until_equal(f"line of {buffer}", self.model.line(buffer), _line, fd)
-            _until_equal(f"holders of {buffer}", holders, _holders, fd)
-            _until_equal(f"records of {buffer}", self.model.records(buffer), _records, fd)
+            _until_equal(f"line of {buffer}", self.model.line(buffer), who_waits, fd)
+            _until_equal(f"holders of {buffer}", holders, who_holds, fd)
+            _until_equal(f"records of {buffer}", self.model.records(buffer), records, fd)
         for other in self.actors:
             assert other.running(), f"the call of {other.pid} returned"
         for owner, job in list(self.jobs):
@@ -301,7 +243,7 @@ class Contract(RuleBasedStateMachine):
             return
         child, parent, kept = self.children.pop()
         os.kill(child, signal.SIGKILL)
-        until(lambda: _gone(child), "the end of a child")
+        until(lambda: is_gone(child), "the end of a child")
         alive = self.sets.get(parent) == kept or any(owner == kept for _, _, owner in self.children)
         if kept and not alive:
             self.model.unlock_all(kept)
@@ -357,47 +299,8 @@ def _until_equal(what: str, model: Any, ask: Callable[[int], Any], fd: int) -> N
     assert kernel == model, f"{what}: {kernel} instead of {model}"
 
 
-def _line(fd: int) -> list[tuple[str, int, str]]:
-    lines = [line for line in accesses(fd) if line.state == "waiting"]
-    return [(line.kind, line.pid, line.type.removesuffix("+DMA")) for line in lines]
-
-
-def _holders(fd: int) -> list[str]:
-    return sorted(line.kind for line in accesses(fd) if line.state != "waiting")
-
-
-def _records(fd: int) -> list[tuple[str, int, str, Span]]:
-    ino = os.fstat(fd).st_ino
-    found = []
-    with open("/proc/locks") as file:
-        for line in file:
-            _, kind, _, access, pid, place, start, last = line.split()
-            if kind not in ("POSIX", "OFDLCK") or int(place.rsplit(":", 1)[1]) != ino:
-                continue
-            posix = kind == "POSIX"
-            end = LAST if last == "EOF" else (int(last) + 1) // BLOCK
-            found.append(
-                (
-                    "posix" if posix else "ofd",
-                    int(pid) if posix else 0,
-                    READ if access == "READ" else WRITE,
-                    (int(start) // BLOCK, end),
-                )
-            )
-    return sorted(found)
-
-
 def _name(outcome: int) -> str:
     return {GRANTED: "success", WAITS: "waiting"}.get(outcome) or errno.errorcode[outcome]
-
-
-def _gone(pid: int) -> bool:
-    """It is nobody's child here: the reaper of orphans waits for it, or its parent never does."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] in ("Z", "X")
-    except OSError:
-        return True
 
 
 def run(examples: int, steps: int) -> None:

@@ -7,7 +7,7 @@
 #   TIMEOUT=s       give the guest up         ICOUNT=1    guest time counts instructions
 #   THREADS=0|1     emulate its CPUs at once (default for run and vm) or in turn (for the tests)
 #   PYTEST='...'    more pytest options       MODULES='dmabuf_sync ...'  load only these
-#   SECONDS=n, SEED=n   how long and which calls, for fuzz
+#   SECONDS=n or CALLS=n, SEED=n   how long or how many, and which calls, for fuzz
 #   MUTANT='...'    names of the mutants for test-mutants (default all)
 
 KDIR ?= /lib/modules/$(shell uname -r)/build
@@ -20,7 +20,7 @@ ifdef CMD
 override CMD := $(subst $$$$,$$,$(value CMD))
 export CMD
 endif
-export KERNEL SHARE APPEND CPUS THREADS ICOUNT TIMEOUT PYTEST MUTANT SECONDS SEED
+export KERNEL SHARE APPEND CPUS THREADS ICOUNT TIMEOUT PYTEST MUTANT SECONDS CALLS SEED
 ifdef MODULES
 export MODULES
 endif
@@ -74,7 +74,7 @@ test-suspend: python ## suspend the guest while locks are held and waited for
 coverage: python ## run the system tests and tell which lines and branches of kernel/ they reach
 	@$(GUEST) coverage
 
-fuzz: python ## make random calls for SECONDS=60 with SEED=1 on the debug kernels
+fuzz: python ## make random calls for SECONDS=60, or CALLS, with SEED=1 on the debug kernels
 	@$(GUEST) fuzz
 
 bench: python ## measure locks, counted in instructions; figures go to build/bench.json

@@ -41,7 +41,7 @@ TARGETS = (
     "tree",
 )
 # Seconds until a guest that should have finished is given up.
-TIMEOUTS = {"vm": 600, "test-suspend": 600, "coverage": 4 * 3600}
+TIMEOUTS = {"vm": 600, "test-suspend": 600, "coverage": 4 * 3600, "fuzz": 12 * 3600}
 TIMEOUT = 3600
 # Whose guest has a thread for each of its CPUs. The tests patch the kernel's code all the time, by
 # tracepoints and kprobes, and QEMU's TCG does not always survive that with threads (faults.py).
@@ -105,9 +105,11 @@ def run(target: str, env: Mapping[str, str]) -> int:
     if target == "fuzz":
         try:
             seconds, seed = positive("SECONDS", env, 60), positive("SEED", env, 1)
+            calls = positive("CALLS", env, seconds)
         except ValueError as error:
             raise SetupError(str(error)) from None
-        return suites.fuzz(env.get("KERNEL", "").split() or kernels.DEBUG, wanted, seconds, seed)
+        limit = f"--calls {calls}" if env.get("CALLS") else f"--seconds {seconds}"
+        return suites.fuzz(env.get("KERNEL", "").split() or kernels.DEBUG, wanted, limit, seed)
     kernel: Kernel = kernels.get(env.get("KERNEL") or kernels.DEFAULT, arch)
     if target == "tree":
         return 0

@@ -73,11 +73,30 @@ long client_fini(struct client *client)
 void client_close(struct client *client)
 {
 	job_close(client);
+	if (client->single) {
+		dmabuf_sync_single_unlock(client->single);
+		dma_buf_put(client->single);
+	}
 	if (client->locked)
 		dmabuf_sync_unlock(client->sync);
 	while (client->sync)
 		client_fini(client);
 	client_put(client);
+}
+
+static long single_lock(struct client *client, struct dma_buf *dmabuf, int value)
+{
+	unsigned int type = value & ~(DSYNC_TEST_WAIT | DSYNC_TEST_TIDY);
+	long err;
+
+	if ((value & DSYNC_TEST_TIDY) && client->single)
+		return -EINVAL;
+	err = dmabuf_sync_single_lock(dmabuf, type, value & DSYNC_TEST_WAIT);
+	if (!err && (value & DSYNC_TEST_TIDY)) {
+		get_dma_buf(dmabuf);
+		client->single = dmabuf;
+	}
+	return err;
 }
 
 static long with_dmabuf(struct client *client, unsigned int cmd, struct dma_buf *dmabuf,
@@ -98,8 +117,7 @@ static long with_dmabuf(struct client *client, unsigned int cmd, struct dma_buf 
 	case DSYNC_TEST_PUT:
 		return dmabuf_sync_put(client->sync, dmabuf);
 	case DSYNC_TEST_SINGLE_LOCK:
-		return dmabuf_sync_single_lock(dmabuf, value & ~DSYNC_TEST_WAIT,
-					       value & DSYNC_TEST_WAIT);
+		return single_lock(client, dmabuf, value);
 	case DSYNC_TEST_SINGLE_UNLOCK:
 		return dmabuf_sync_single_unlock(dmabuf);
 	default:

@@ -70,6 +70,7 @@ struct dsync_test_hooks {
 
 /* DSYNC_TEST_SINGLE_LOCK: beside the access type */
 #define DSYNC_TEST_WAIT		BIT(16)
+#define DSYNC_TEST_TIDY		BIT(17)	/* unlock it when the file is closed, and not before */
 
 /* DSYNC_TEST_GET_RANGE and DSYNC_TEST_MAY_ACCESS: pages, beside the type or "for writing" */
 #define DSYNC_TEST_FIRST(value)		(((value) >> 8) & 0xff)
@@ -123,6 +124,7 @@ struct dsync_test_hooks {
  * @flags: DSYNC_TEST_NO_OPS and so on
  * @extra: references by HOLD
  * @locked: by LOCK or TRYLOCK; undone if the file is closed
+ * @single: by SINGLE_LOCK with DSYNC_TEST_TIDY, with a reference; undone if the file is closed
  * @closing: the file is closed: let no job run
  * @running: the sync object between start and finish, under @wait.lock
  * @state: what the callbacks have seen, under @wait.lock
@@ -139,6 +141,7 @@ struct client {
 	unsigned int flags;
 	unsigned int extra;
 	bool locked;
+	struct dma_buf *single;
 	bool closing;
 	struct dmabuf_sync *running;
 	struct dsync_test_state state;

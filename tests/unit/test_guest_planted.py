@@ -53,7 +53,7 @@ def test_a_bug_that_is_missed_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> N
     assert all(bugs for _, bugs in ran)
 
 
-@pytest.mark.parametrize("name", ["SECONDS", "SEED"])
+@pytest.mark.parametrize("name", ["SECONDS", "CALLS", "SEED"])
 def test_the_fuzzer_takes_numbers_only(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(command_line.host, "require", lambda *_, **__: None)
     with pytest.raises(SetupError, match=name):

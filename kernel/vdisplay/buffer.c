@@ -19,6 +19,10 @@
  * buffer is shown it is unmapped first and unlocked after it. This is the order
  * for every driver that keeps a buffer for long and locks it by hand.
  *
+ * What is locked is the whole dma-buf, and once for all that a display shows of
+ * it: a flip from one part to another would else wait behind a writer that waits
+ * for the first, for ever.
+ *
  * The lock of a device is never revoked: nothing would stop it from reading.
  */
 
@@ -39,23 +43,56 @@ static int open_buffer(struct vdisplay_buffer *buffer, const struct vdisplay_fli
 	return 0;
 }
 
-static int lock_buffer(struct vdisplay_buffer *buffer, const struct vdisplay_flip *flip)
+static struct vdisplay_lock *lock_dmabuf(struct dma_buf *dmabuf, bool wait)
 {
-	struct dmabuf_sync *sync = dmabuf_sync_init("vdisplay", NULL, NULL);
+	struct vdisplay_lock *lock = kmalloc(sizeof(*lock), GFP_KERNEL_ACCOUNT);
 	int err;
 
-	if (IS_ERR(sync))
-		return PTR_ERR(sync);
-	err = dmabuf_sync_get_range(sync, buffer->dmabuf, DMA_BUF_ACCESS_DMA_R, flip->offset,
-				    flip->length);
-	if (!err)
-		err = flip->flags & VDISPLAY_FLIP_NONBLOCK ? dmabuf_sync_trylock(sync) :
-							     dmabuf_sync_lock(sync);
-	if (err) {
-		dmabuf_sync_fini(sync);
-		return err;
+	if (!lock)
+		return ERR_PTR(-ENOMEM);
+	refcount_set(&lock->users, 1);
+	lock->sync = dmabuf_sync_init("vdisplay", NULL, NULL);
+	if (IS_ERR(lock->sync)) {
+		err = PTR_ERR(lock->sync);
+		goto free_lock;
 	}
-	buffer->sync = sync;
+	err = dmabuf_sync_get(lock->sync, dmabuf, DMA_BUF_ACCESS_DMA_R);
+	if (!err)
+		err = wait ? dmabuf_sync_lock(lock->sync) : dmabuf_sync_trylock(lock->sync);
+	if (err)
+		goto fini_sync;
+	return lock;
+
+fini_sync:
+	dmabuf_sync_fini(lock->sync);
+free_lock:
+	kfree(lock);
+	return ERR_PTR(err);
+}
+
+static void put_lock(struct vdisplay_lock *lock)
+{
+	if (!refcount_dec_and_test(&lock->users))
+		return;
+	dmabuf_sync_unlock(lock->sync);
+	dmabuf_sync_fini(lock->sync);
+	kfree(lock);
+}
+
+static int lock_buffer(struct vdisplay_buffer *buffer, const struct vdisplay_buffer *front,
+		       bool wait)
+{
+	struct vdisplay_lock *lock;
+
+	if (front && front->dmabuf == buffer->dmabuf) {
+		lock = front->lock;
+		refcount_inc(&lock->users);
+	} else {
+		lock = lock_dmabuf(buffer->dmabuf, wait);
+		if (IS_ERR(lock))
+			return PTR_ERR(lock);
+	}
+	buffer->lock = lock;
 	return 0;
 }
 
@@ -98,19 +135,22 @@ static int map_buffer(struct vdisplay_buffer *buffer)
  * vdisplay_buffer_get - lock and map a buffer
  * @dev: the device
  * @flip: as user space gave it
+ * @front: what is shown, or NULL; stays until this returns
  *
  * Returns: the buffer or an ERR_PTR, see struct vdisplay_flip.
  */
-struct vdisplay_buffer *vdisplay_buffer_get(struct device *dev, const struct vdisplay_flip *flip)
+struct vdisplay_buffer *vdisplay_buffer_get(struct device *dev, const struct vdisplay_flip *flip,
+					    const struct vdisplay_buffer *front)
 {
 	struct vdisplay_buffer *buffer = kzalloc(sizeof(*buffer), GFP_KERNEL_ACCOUNT);
+	bool wait = !(flip->flags & VDISPLAY_FLIP_NONBLOCK);
 	int err;
 
 	if (!buffer)
 		return ERR_PTR(-ENOMEM);
 	buffer->dev = dev;
 	buffer->user_data = flip->user_data;
-	err = open_buffer(buffer, flip) ?: lock_buffer(buffer, flip) ?: map_buffer(buffer);
+	err = open_buffer(buffer, flip) ?: lock_buffer(buffer, front, wait) ?: map_buffer(buffer);
 	if (err) {
 		vdisplay_buffer_put(buffer);
 		return ERR_PTR(err);
@@ -128,10 +168,8 @@ void vdisplay_buffer_put(struct vdisplay_buffer *buffer)
 		dma_buf_unmap_attachment_unlocked(buffer->attach, buffer->sgt, DMA_TO_DEVICE);
 	if (buffer->attach)
 		dma_buf_detach(buffer->dmabuf, buffer->attach);
-	if (buffer->sync) {
-		dmabuf_sync_unlock(buffer->sync);
-		dmabuf_sync_fini(buffer->sync);
-	}
+	if (buffer->lock)
+		put_lock(buffer->lock);
 	if (buffer->dmabuf)
 		dma_buf_put(buffer->dmabuf);
 	kfree(buffer);
@@ -167,6 +205,7 @@ u32 vdisplay_buffer_crc(struct vdisplay_buffer *buffer, u32 crc, u64 start, u64 
 			crc = crc32_le(crc, data + offset_in_page(phys), part);
 			kunmap_local(data);
 			start += part;
+			cond_resched();
 		}
 		at = next;
 	}

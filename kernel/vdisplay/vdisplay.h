@@ -7,7 +7,7 @@
 
 #include <linux/device.h>
 #include <linux/dma-buf.h>
-#include <linux/mutex.h>
+#include <linux/refcount.h>
 #include <linux/spinlock.h>
 #include <linux/wait.h>
 
@@ -19,9 +19,19 @@
 struct user_count;
 
 /**
+ * struct vdisplay_lock - the DMA read lock of a dma-buf
+ * @sync: locked
+ * @users: flips of this display to the dma-buf, one shown and one about to be
+ */
+struct vdisplay_lock {
+	struct dmabuf_sync *sync;
+	refcount_t users;
+};
+
+/**
  * struct vdisplay_buffer - a buffer that is shown or about to be
  * @dev: the device
- * @sync: its DMA read lock
+ * @lock: its lock
  * @dmabuf: reference
  * @attach: of the device
  * @sgt: mapping
@@ -31,7 +41,7 @@ struct user_count;
  */
 struct vdisplay_buffer {
 	struct device *dev;
-	struct dmabuf_sync *sync;
+	struct vdisplay_lock *lock;
 	struct dma_buf *dmabuf;
 	struct dma_buf_attachment *attach;
 	struct sg_table *sgt;
@@ -48,7 +58,8 @@ struct vdisplay_buffer {
  * @wait: the thread waits here for the next frame, readers for events
  * @thread: plays the hardware
  * @stopping: the file is being closed
- * @front: buffer being shown; the thread's
+ * @front: buffer being shown; the thread's, which leaves it alone while @flipping is set
+ *	and @ready is not
  * @flipping: a flip is being prepared or pending
  * @pending: shown from the next frame on, if @ready
  * @ready: @pending is valid; it may be NULL
@@ -81,7 +92,8 @@ struct vdisplay {
 };
 
 /* buffer.c */
-struct vdisplay_buffer *vdisplay_buffer_get(struct device *dev, const struct vdisplay_flip *flip);
+struct vdisplay_buffer *vdisplay_buffer_get(struct device *dev, const struct vdisplay_flip *flip,
+					    const struct vdisplay_buffer *front);
 void vdisplay_buffer_put(struct vdisplay_buffer *buffer);
 u32 vdisplay_buffer_crc(struct vdisplay_buffer *buffer, u32 crc, u64 start, u64 end);
 

@@ -13,7 +13,7 @@ import pytest
 from actors import Actor, until
 from buffers import BOUNCING, allocate
 from locks import READ, WRITE, lock, trylock, unlock
-from state import accesses
+from state import accesses, waiting
 
 from dmabuf_sync import Access, Blitter, Display, DisplayEvent, DisplayEventType, DmaBuf
 from dmabuf_sync._uapi import ffi, lib
@@ -163,6 +163,23 @@ def test_device_is_not_revoked(
     other.start(lock, buf, WRITE)
     for _ in range(3):
         until_event(display, FRAME)
+    assert other.running()
+    display.flip(None)
+    other.result()
+    other.call(unlock, buf)
+
+
+def test_flip_to_what_is_shown(display: Display, buf: int, actors: Actors) -> None:
+    """Again, or to another part, past somebody who waits to write it: he waits for the display."""
+    (other,) = actors(1)
+    half = SIZE // 2
+    display.flip(buf, length=half, user_data=1, period_us=PERIOD)
+    until_event(display, FLIP, 1)
+    other.start(lock, buf, WRITE)
+    until(lambda: other.pid in waiting(buf), "a writer to wait")
+    for number, offset in ((2, 0), (3, half)):
+        display.flip(buf, offset=offset, length=half, user_data=number, blocking=False)
+        until_event(display, RELEASE, number - 1)
     assert other.running()
     display.flip(None)
     other.result()

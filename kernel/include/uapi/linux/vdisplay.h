@@ -5,8 +5,10 @@
  * Each open file is a display. It shows one dma-buf, the front buffer: once in
  * every frame the device reads it from the first line to the last, spread over
  * the whole frame as a real scan-out is, and says what it has seen as a CRC. It
- * holds a DMA read lock on the buffer from before the flip that shows it until
- * another one is shown, so nobody who uses locks writes a buffer on display.
+ * holds a DMA read lock on the whole buffer from before the flip that shows any of
+ * it until another buffer is shown, so nobody who uses locks writes a buffer on
+ * display. That lock has no deadline: who must not be kept waiting for a buffer
+ * should not share it with somebody who has a display.
  * open() fails with ENOSPC for a user who has max_user_displays.
  *
  * read() gives struct vdisplay_event, whole ones only; poll() says EPOLLIN when

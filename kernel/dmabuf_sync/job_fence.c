@@ -26,7 +26,8 @@
  * A job with explicit synchronisation does not wait for the fences of other
  * drivers on its buffers, but for those that it was given. It still waits for
  * other jobs: who uses our queue is never on a buffer together with somebody who
- * conflicts. So fences of jobs are known, by their context.
+ * conflicts. So fences of jobs are known, by their context. And it waits until the
+ * kernel has moved the memory, as everybody has to (DMA_RESV_USAGE_KERNEL).
  */
 
 static DEFINE_XARRAY_FLAGS(job_fences, XA_FLAGS_LOCK_IRQ);
@@ -227,9 +228,11 @@ static enum dma_resv_usage usage_before(const struct dsync_access *access)
 	return dma_resv_usage_rw(access->type & DMABUF_SYNC_WRITE);
 }
 
-static bool comes_before(const struct dmabuf_sync *sync, const struct dma_fence *fence)
+static bool comes_before(const struct dmabuf_sync *sync, struct dma_resv_iter *cursor,
+			 const struct dma_fence *fence)
 {
-	return !sync->job.explicit || is_job_fence(fence);
+	return !sync->job.explicit || dma_resv_iter_usage(cursor) == DMA_RESV_USAGE_KERNEL ||
+	       is_job_fence(fence);
 }
 
 /* The fences that come before the job. All reservation objects are locked. */
@@ -245,14 +248,14 @@ static struct dsync_gate *collect_fences(struct dmabuf_sync *sync)
 
 	for_each_access(access, request)
 		dma_resv_for_each_fence(&cursor, access->resv, usage_before(access), fence)
-			count += comes_before(sync, fence);
+			count += comes_before(sync, &cursor, fence);
 	gate = dsync_gate_alloc(count + job->in_fence_count);
 	if (!gate)
 		return NULL;
 	count = 0;
 	for_each_access(access, request)
 		dma_resv_for_each_fence(&cursor, access->resv, usage_before(access), fence)
-			if (comes_before(sync, fence))
+			if (comes_before(sync, &cursor, fence))
 				gate->slots[count++].fence = dma_fence_get(fence);
 	/* The gate has their references now. */
 	while (job->in_fence_count)

@@ -42,7 +42,8 @@ EXPORT_SYMBOL_GPL(dmabuf_sync_add_fence);
  * dmabuf_sync_set_explicit - choose between implicit and explicit synchronisation
  * @sync: idle object
  * @explicit: its jobs do not wait for the fences that other drivers have left on
- *	the buffers, only for those of dmabuf_sync_add_fence() and for other jobs
+ *	the buffers, only for those of dmabuf_sync_add_fence(), for other jobs and until
+ *	the kernel has moved the memory
  *
  * Such a job also waits for the CPU's locks and is a fence on its buffers.
  *

@@ -4,6 +4,7 @@
  */
 #include <linux/delay.h>
 #include <linux/dma-fence.h>
+#include <linux/dma-resv.h>
 #include <linux/fcntl.h>
 #include <linux/file.h>
 #include <linux/module.h>
@@ -169,6 +170,27 @@ static long add_fence(struct client *client, int fd)
 	return err;
 }
 
+/* The memory behind a reservation object is being moved until this fence signals. */
+static long add_move(const struct dsync_test_call *call)
+{
+	struct dma_resv *resv = dsync_exporter_resv(call->value);
+	struct dma_fence *fence;
+	int err;
+
+	if (!resv)
+		return -EINVAL;
+	fence = sync_file_get_fence(call->fd);
+	if (!fence)
+		return -EINVAL;
+	dma_resv_lock(resv, NULL);
+	err = dma_resv_reserve_fences(resv, 1);
+	if (!err)
+		dma_resv_add_fence(resv, fence, DMA_RESV_USAGE_KERNEL);
+	dma_resv_unlock(resv);
+	dma_fence_put(fence);
+	return err;
+}
+
 /* It is only compared: any three will do. */
 static long set_device(struct client *client, int which)
 {
@@ -188,6 +210,8 @@ long job_call(struct client *client, unsigned int cmd, const struct dsync_test_c
 		return dmabuf_sync_submit(client->sync, job_granted);
 	case DSYNC_TEST_ADD_FENCE:
 		return add_fence(client, call->fd);
+	case DSYNC_TEST_ADD_MOVE:
+		return add_move(call);
 	case DSYNC_TEST_SET_DEVICE:
 		return set_device(client, call->value);
 	case DSYNC_TEST_SET_EXPLICIT:

@@ -196,6 +196,10 @@ class Driver:
     def add_fence(self, sync_file: int) -> None:
         self._call(0xDA, sync_file)
 
+    def add_move(self, sync_file: int, index: int) -> None:
+        """The memory of reservation object `index` moves until that has signalled."""
+        self._call(0xE5, sync_file, index)
+
     def set_device(self, which: int) -> None:
         """0 for none, or 1 or 2."""
         self._call(0xDB, value=which)

@@ -15,6 +15,7 @@ from driver import DMA_READ, DMA_WRITE, QUEUES, Driver, fails, warns
 from state import waiting
 from vgem import VgemBuffer
 
+from dmabuf_sync import Access
 from dmabuf_sync.job import Job, JobState
 
 Actors = Callable[[int], list[Actor]]
@@ -70,6 +71,30 @@ def test_explicit_jobs_do_not_wait_for_foreign_fences(drivers: Drivers) -> None:
     foreign.signal(fence)
     implicit.wait_started()
     for driver in (explicit, implicit):
+        driver.done()
+        driver.wait_done()
+    foreign.close()
+
+
+def test_explicit_jobs_wait_for_memory_that_moves(drivers: Drivers) -> None:
+    if not available("vgem"):
+        pytest.skip("this kernel has no vgem")
+    foreign = VgemBuffer()
+    fence = foreign.attach(write=True)
+    moved, other = drivers(), drivers()
+    with foreign.dmabuf.export_sync_file(Access.READ) as move:
+        moved.add_move(move.fileno(), 0)
+    moved.get_resv(0, DMA_READ)
+    other.get(foreign.fd, DMA_READ)
+    for driver in (moved, other):
+        driver.set_explicit(True)
+        driver.submit()
+        driver.wait_granted()
+    other.wait_started()
+    assert moved.state().started == 0
+    foreign.signal(fence)
+    moved.wait_started()
+    for driver in (moved, other):
         driver.done()
         driver.wait_done()
     foreign.close()

@@ -104,7 +104,7 @@ struct vblit_op {
 #define VBLIT_SUBMIT_NO_WAIT	(1 << 0)
 /*
  * Do not wait for the fences that other drivers have left on the buffers: explicit
- * synchronisation. Jobs and CPU locks are waited for as ever.
+ * synchronisation. Jobs, CPU locks and memory that is being moved are waited for as ever.
  */
 #define VBLIT_SUBMIT_NO_IMPLICIT	(1 << 1)
 

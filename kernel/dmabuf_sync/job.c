@@ -371,9 +371,12 @@ int dmabuf_sync_cancel(struct dmabuf_sync *sync)
 	LIST_HEAD(candidates);
 	struct dsync_txn txn;
 
-	/* The mutex keeps the queues in place; see job_over(). */
+	/*
+	 * The mutex keeps the queues in place; see job_over(). With them locked whoever
+	 * grants it has queued its work item by now, for dmabuf_sync_flush() to find.
+	 */
 	mutex_lock(&sync->mutex);
-	if (sync->state == DSYNC_SYNC_JOB && READ_ONCE(request->state) == DSYNC_WAITING) {
+	if (sync->state == DSYNC_SYNC_JOB) {
 		dsync_txn_begin(&txn);
 		dsync_txn_lock_request(&txn, request);
 		cancelled = request->state == DSYNC_WAITING;

@@ -25,6 +25,9 @@
 #define BELOW	ROOM
 #define RESULT	(2 * ROOM)
 
+/* In bytes, as a part of a chunk: finding the addresses of a piece takes its time, too. */
+#define PIECE_COST 256
+
 /**
  * struct run - a job being executed
  * @engine: by this engine
@@ -33,7 +36,7 @@
  * @speed: bytes_per_second at the last look
  * @began: when it became @speed
  * @written: bytes since then
- * @chunk: bytes until the next look
+ * @chunk: bytes until the next look, at least PIECE_COST for each piece
  * @left: bytes until a fault strikes
  * @spurious: interrupts come in between
  * @err: what went wrong
@@ -102,7 +105,7 @@ static bool account(struct run *run, int err, u64 bytes)
 		return false;
 	}
 	run->written += bytes;
-	run->chunk -= min(bytes, run->chunk);
+	run->chunk -= min(max_t(u64, bytes, PIECE_COST), run->chunk);
 	run->left -= min(bytes, run->left);
 	if (!run->left) {
 		run->err = -EIO;

@@ -5,15 +5,28 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
+import mmap
 import os
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import numpy as np
 import pytest
-from blits import PARAMETERS, PATIENCE, SOFT, Device, on_both, read
+from blits import BOUNCING, PARAMETERS, PATIENCE, SOFT, Device, not_on_edu, on_both, read
 
-from dmabuf_sync import Blitter, DmaBuf, Fill, Job, JobFailed, JobState, Rect
+from dmabuf_sync import (
+    Blit,
+    Blitter,
+    DmaBuf,
+    Exporter,
+    Fill,
+    Job,
+    JobFailed,
+    JobState,
+    Rect,
+)
 
 Make = Callable[[int], list[DmaBuf]]
 SetParameter = Callable[[str, int], None]
@@ -68,6 +81,36 @@ def test_stop_does_not_wait_for_a_slow_job(
     set_parameter("job_timeout_ms", 10_000)
     blitter.fill(dst, 0x02020202).wait(PATIENCE)
     assert (read(dst) == 2).all()
+
+
+@pytest.fixture
+def scattered() -> Iterator[DmaBuf]:
+    """A large buffer, no two pages of which follow each other."""
+    pages = (128 << 20) // mmap.PAGESIZE
+    memfd = os.memfd_create("scattered", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(memfd, pages * mmap.PAGESIZE)
+    for page in np.random.default_rng(80).permutation(pages):
+        os.pwrite(memfd, b"1", int(page) * mmap.PAGESIZE)
+    fcntl.fcntl(memfd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+    with Exporter() as exporter, exporter.from_memfd(memfd) as made:
+        os.close(memfd)
+        yield made
+
+
+@pytest.mark.slow
+@not_on_edu("it would take hours")
+@pytest.mark.skipif(BOUNCING, reason="there is not so much to bounce it")
+def test_stop_does_not_wait_for_a_scattered_job(
+    blitter: Blitter, dst: DmaBuf, scattered: DmaBuf, set_parameter: SetParameter
+) -> None:
+    """Few bytes, but each is looked for in a long list: pixels that lie on two pages."""
+    set_parameter("job_timeout_ms", 100)
+    rows = scattered.size // mmap.PAGESIZE - 1
+    pixels = Rect(0, 0, 1, rows, mmap.PAGESIZE, offset=mmap.PAGESIZE - 2)
+    blit = Blit(dst, Rect(0, 0, 1, 1, 4), pixels, scale=True, blend=True)
+    job = blitter.submit(scattered, [blit])
+    assert _failure(job) == errno.ETIMEDOUT
+    assert 0.09 < _seconds(job) < 3
 
 
 def test_long_jobs_do_not_time_out_behind_each_other(

@@ -46,9 +46,12 @@ static vm_fault_t strict_fault(struct vm_fault *vmf)
 
 	if (vmf->pgoff >= buffer->page_count)
 		return ret;
-	/* Killed: it will not come back for the page. */
+	/*
+	 * Killed. The kernel may be reading for it, and would fault again at once, and
+	 * again, with a CPU that the owner of the lock may need, if it were told to.
+	 */
 	if (mutex_lock_killable(&buffer->zap_lock))
-		return VM_FAULT_NOPAGE;
+		return ret;
 	if (may_access(vmf, vmf->flags & FAULT_FLAG_WRITE))
 		ret = vmf_insert_pfn(vmf->vma, vmf->address,
 				     page_to_pfn(buffer->pages[vmf->pgoff]));

@@ -35,9 +35,11 @@
  * What follows from that for an importer, if its device is not coherent:
  *
  * - It may map and unmap whenever it likes as long as its device does not use
- *   the memory, also while the CPU writes. Between begin and end of a CPU
- *   write the device's bytes count for nothing (cpu_newer): unmapping then does
- *   not put them over what the CPU wrote.
+ *   the memory, also while the CPU writes under a lock. Between begin and end of a
+ *   CPU write without one, the bytes of devices that were mapped before count for
+ *   nothing (cpu_newer): unmapping then does not put them over what the CPU wrote.
+ *   One that maps only then has to stay mapped until the end: nobody says who has
+ *   begun, or whether he has died since, so nothing is remembered for later mappings.
  * - DMA happens between map and unmap and not during a CPU access. Its fence,
  *   if it has one, is waited for by begin_cpu_access before bytes move;
  *   the dma-buf core waits only afterwards.

@@ -265,6 +265,19 @@ free:
 	return err;
 }
 
+/* Its own file leads to the memory, as a GEM object's does. */
+static int importer_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	struct importer *importer = file->private_data;
+	int err = -EINVAL;
+
+	mutex_lock(&importer->lock);
+	if (importer->attach)
+		err = dma_buf_mmap(importer->attach->dmabuf, vma, vma->vm_pgoff);
+	mutex_unlock(&importer->lock);
+	return err;
+}
+
 static int importer_release(struct inode *inode, struct file *file)
 {
 	struct importer *importer = file->private_data;
@@ -281,6 +294,7 @@ static const struct file_operations importer_fops = {
 	.owner = THIS_MODULE,
 	.open = importer_open,
 	.release = importer_release,
+	.mmap = importer_mmap,
 	.unlocked_ioctl = importer_ioctl,
 };
 

@@ -303,7 +303,7 @@ def test_ranges(buf: int, syncs: Callable[..., Sync]) -> None:
 def test_device_access_conflicts_on_the_whole_buffer(anybuf: int) -> None:
     with open(f"/proc/self/fdinfo/{anybuf}") as file:
         if "exp_name:\tvdmabuf" in file.read():
-            pytest.skip("keeps ranges apart, see test_exporter_ranges.py")
+            pytest.skip("keeps ranges apart, see test_exporter_beside_dma.py")
     with Sync("dma") as dma:
         dma.add(anybuf, Access.READ | Access.DMA, offset=0, length=4096)
         trylock(anybuf, WRITE, 8192, 1)

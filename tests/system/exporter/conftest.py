@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 
 import pytest
 from actors import until
-from exporter_calls import RDWR, closing, memfd_of, page_numbers, state
+from dma_device import DmaDevice
+from exporter_calls import RDWR, alloc, closing, memfd_of, page_numbers, state
 from importer import Vgem
 
-from dmabuf_sync import close_control
+from dmabuf_sync import Blitter, DmaBuf, close_control
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,42 @@ def _nothing_left(device: int) -> Iterator[None]:
 
 
 @pytest.fixture
+def buffer(device: int) -> Iterator[DmaBuf]:
+    """A dma-buf of fresh pages."""
+    with DmaBuf(alloc(device)) as made:
+        yield made
+
+
+@pytest.fixture
+def blitter() -> Iterator[Blitter]:
+    with Blitter() as engine:
+        yield engine
+
+
+@pytest.fixture
 def vgem() -> Iterator[Vgem]:
     card = Vgem()
     yield card
     os.close(card.fd)
+
+
+@pytest.fixture(scope="module")
+def _importer_module() -> Iterator[None]:
+    folder = os.path.join(os.environ["DMABUF_SYNC_MODULES"], "dsync_importer")
+    subprocess.run(["insmod", os.path.join(folder, "dsync_importer.ko")], check=True)
+    yield
+    subprocess.run(["rmmod", "dsync_importer"], check=True)
+
+
+@pytest.fixture
+def devices(_importer_module: None) -> Iterator[Callable[..., DmaDevice]]:
+    """devices(mask, segment, boundary): a device, closed after the test."""
+    made: list[DmaDevice] = []
+
+    def make(*limits: int, **more: int) -> DmaDevice:
+        made.append(DmaDevice(*limits, **more))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()

@@ -9,8 +9,7 @@ import mmap
 import os
 import signal
 import struct
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -37,34 +36,6 @@ Devices = Callable[..., DmaDevice]
 # Where arm64 has this zone it is of all 32 bits.
 LOW_MEMORY = not ARM64 and "zone      DMA\n" in Path("/proc/zoneinfo").read_text()
 COHERENT = lib.VDMABUF_ALLOC_COHERENT
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _module() -> Iterator[None]:
-    folder = os.path.join(os.environ["DMABUF_SYNC_MODULES"], "dsync_importer")
-    subprocess.run(["insmod", os.path.join(folder, "dsync_importer.ko")], check=True)
-    yield
-    subprocess.run(["rmmod", "dsync_importer"], check=True)
-
-
-@pytest.fixture
-def devices() -> Iterator[Devices]:
-    """devices(mask, segment, boundary): a device, closed after the test."""
-    made: list[DmaDevice] = []
-
-    def make(*limits: int, **more: int) -> DmaDevice:
-        made.append(DmaDevice(*limits, **more))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
-
-
-@pytest.fixture
-def buffer(device: int) -> Iterator[DmaBuf]:
-    with DmaBuf(alloc(device)) as made:
-        yield made
 
 
 def free_memory() -> int:

@@ -7,7 +7,6 @@ import fcntl
 import mmap
 import os
 import struct
-from collections.abc import Iterator
 
 import pytest
 from exporter_calls import PAGE, alloc, closing, from_memfd, page_numbers
@@ -17,12 +16,6 @@ from dmabuf_sync import Access, Blitter, DmaBuf
 from dmabuf_sync._uapi import lib
 
 pytestmark = pytest.mark.coherency
-
-
-@pytest.fixture
-def blitter() -> Iterator[Blitter]:
-    with Blitter() as engine:
-        yield engine
 
 
 def test_many_segments(device: int, blitter: Blitter) -> None:

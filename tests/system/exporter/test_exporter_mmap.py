@@ -8,7 +8,9 @@ import errno
 import mmap
 import os
 import resource
+from collections.abc import Callable
 
+from dma_device import DmaDevice
 from exporter_calls import (
     LIBC,
     PAGE,
@@ -142,6 +144,23 @@ def test_readonly(device: int, memfd: int) -> None:
             Mapping(fd, SIZE, READ_WRITE, mmap.MAP_SHARED)
         with refused(errno.EINVAL):
             Mapping(fd, SIZE, READ_WRITE, mmap.MAP_PRIVATE)
+
+
+def test_readonly_through_an_importer(
+    device: int, memfd: int, devices: Callable[..., DmaDevice]
+) -> None:
+    """Its own file can be written, and leads to a buffer that cannot."""
+    one = devices()
+    with closing(from_memfd(device, memfd, fd_flags=os.O_RDONLY)) as fd:
+        one.attach(fd)
+        m = Mapping(one.fd, SIZE, mmap.PROT_READ, mmap.MAP_SHARED)
+        assert m.read() == page_numbers(16)
+        with refused(errno.EACCES):
+            m.protect(READ_WRITE)
+        m.unmap()
+        with refused(errno.EACCES):
+            Mapping(one.fd, SIZE, READ_WRITE, mmap.MAP_SHARED)
+        one.close()
 
 
 def test_private(device: int, memfd: int) -> None:

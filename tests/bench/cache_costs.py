@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
 """What cache maintenance costs, and what skipping, ranges and coherent memory save.
 
-    make vm APPEND=swiotlb=force CMD='python3 tests/bench/cache_costs.py [--json] [rounds]'
+    make vm ICOUNT=1 APPEND=swiotlb=force CMD='python3 tests/bench/cache_costs.py [--json] [rounds]'
 
 With swiotlb=force every byte that a cache would be cleaned of is copied, so the costs of a machine
 without coherent DMA become visible, and the bytes are counted by the exporter. Each row is a turn
-that is repeated: the median time of a turn, and the bytes that were moved for it.
+that is repeated: the median time of a turn, and the bytes that were moved for it. With ICOUNT=1
+time is counted in instructions and does not depend on what else the machine does.
 """
 
 from __future__ import annotations

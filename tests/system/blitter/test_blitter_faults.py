@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from blits import BOUNCING, PARAMETERS, PATIENCE, SOFT, Device, not_on_edu, on_both, read
+from blits import PARAMETERS, PATIENCE, SOFT, Device, not_on_edu, on_both, read
+from buffers import BOUNCING
 
 from dmabuf_sync import (
     Blit,

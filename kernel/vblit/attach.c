@@ -93,18 +93,6 @@ void vblit_detach(struct vblit_device *vdev, struct vblit_attachment *attachment
 	kfree(attachment);
 }
 
-static bool any_mapped(struct vblit_device *vdev)
-{
-	struct vblit_attachment *attachment;
-	bool mapped = false;
-
-	mutex_lock(&vdev->attach_lock);
-	list_for_each_entry(attachment, &vdev->attachments, node)
-		mapped |= READ_ONCE(attachment->mapped) != 0;
-	mutex_unlock(&vdev->attach_lock);
-	return mapped;
-}
-
 /**
  * vblit_detach_all - the device goes; wait until no job needs it
  * @vdev: device without jobs that have still to be mapped
@@ -115,7 +103,7 @@ void vblit_detach_all(struct vblit_device *vdev)
 {
 	struct vblit_attachment *attachment;
 
-	wait_event(vdev->unmapped, !any_mapped(vdev));
+	wait_event(vdev->unmapped, !atomic_read(&vdev->mapped));
 	mutex_lock(&vdev->attach_lock);
 	list_for_each_entry(attachment, &vdev->attachments, node) {
 		dma_buf_detach(attachment->dmabuf, attachment->attach);
@@ -165,8 +153,9 @@ int vblit_map(struct vblit_device *vdev, struct vblit_attachment *attachment)
 		}
 		vblit_check_coherency(vdev->dev, attachment->dmabuf, sgt);
 		attachment->sgt = sgt;
+		atomic_inc(&vdev->mapped);
 	}
-	WRITE_ONCE(attachment->mapped, attachment->mapped + 1);
+	attachment->mapped++;
 unlock:
 	mutex_unlock(&attachment->lock);
 	return err;
@@ -182,15 +171,14 @@ void vblit_unmap(struct vblit_device *vdev, struct vblit_attachment *attachment)
 	bool last;
 
 	mutex_lock(&attachment->lock);
-	last = attachment->mapped == 1;
+	last = !--attachment->mapped;
 	if (last) {
 		dma_buf_unmap_attachment_unlocked(attachment->attach, attachment->sgt,
 						  DMA_BIDIRECTIONAL);
 		attachment->sgt = NULL;
 	}
-	WRITE_ONCE(attachment->mapped, attachment->mapped - 1);
 	mutex_unlock(&attachment->lock);
-	if (last)
+	if (last && atomic_dec_and_test(&vdev->mapped))
 		wake_up_all(&vdev->unmapped);
 }
 

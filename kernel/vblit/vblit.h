@@ -5,6 +5,7 @@
 #ifndef VBLIT_H
 #define VBLIT_H
 
+#include <linux/atomic.h>
 #include <linux/completion.h>
 #include <linux/device.h>
 #include <linux/dma-buf.h>
@@ -68,7 +69,8 @@ struct vblit_backend {
  * @misc: device node
  * @attach_lock: @attachments and their users
  * @attachments: one for each dma-buf that a job uses
- * @unmapped: whoever waits for attachments to be unmapped waits here
+ * @mapped: how many of them are mapped
+ * @unmapped: whoever waits until none is waits here
  * @submit_lock: read: a job is being submitted; write: @gone
  * @gone: the driver has let go of the device
  * @jobs_lock: vblit_job.node of all jobs, and @files
@@ -88,6 +90,7 @@ struct vblit_device {
 	struct miscdevice misc;
 	struct mutex attach_lock;	/* see above */
 	struct list_head attachments;
+	atomic_t mapped;
 	wait_queue_head_t unmapped;
 	struct rw_semaphore submit_lock;	/* see above */
 	bool gone;

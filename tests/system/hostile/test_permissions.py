@@ -26,7 +26,8 @@ from dmabuf_sync import (
 from dmabuf_sync.command.main import main
 
 RULES = Path(__file__).parents[3] / "packaging" / "udev" / "70-dmabuf-sync.rules"
-NODES = ("dmabuf_sync", "vdmabuf", "vblit", "vdisplay")
+EDU = ["vblit-edu"] if os.path.exists("/dev/vblit-edu") else []
+NODES = ("dmabuf_sync", "vdmabuf", "vblit", "vdisplay", *EDU)
 SIZE = 65536
 USER = 1000
 VIDEO = grp.getgrnam("video").gr_gid

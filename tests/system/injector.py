@@ -63,6 +63,10 @@ class Injector:
     def arm(self, nth: int) -> None:
         os.pwrite(self._fd, b"%d" % nth, 0)
 
+    def left(self) -> int:
+        """How many more there have to be until one fails; reading it is one itself."""
+        return int(os.pread(self._fd, 16, 0))
+
     def disarm(self) -> bool:
         """Whether it has failed something since arm()."""
         try:

@@ -17,6 +17,7 @@ from dmabuf_sync import close_control
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _DELETE_MODULE = {"x86_64": 176, "aarch64": 106}[os.uname().machine]
+_FINIT_MODULE = {"x86_64": 313, "aarch64": 273}[os.uname().machine]
 # Modules that use dmabuf_sync by its symbols.
 CLIENTS = ("vdisplay", "vblit")
 
@@ -35,9 +36,17 @@ def rmmod(name: str) -> int:
     return 0
 
 
+def path(name: str) -> str:
+    return os.path.join(os.environ["DMABUF_SYNC_MODULES"], name, f"{name}.ko")
+
+
 def insmod(name: str) -> None:
-    path = os.path.join(os.environ["DMABUF_SYNC_MODULES"], name, f"{name}.ko")
-    subprocess.run(["insmod", path], check=True)
+    subprocess.run(["insmod", path(name)], check=True)
+
+
+def finit_module(file: int) -> int:
+    """Load the module in an open file, from this thread; errno, 0 for success."""
+    return ctypes.get_errno() if _libc.syscall(_FINIT_MODULE, file, b"", 0) else 0
 
 
 def unload(*names: str) -> None:

@@ -14,7 +14,8 @@ class Architecture:
     """One of them.
 
     `name` is Debian's for it, `machine` what uname -m says, `triplet` GNU's; `emulator` has QEMU's
-    program and the package that brings it, `options` what to tell QEMU besides.
+    program and the package that brings it, `options` what to tell it besides, and
+    `kernel_options` what to tell the kernel.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Architecture:
     triplet: str
     emulator: Mapping[str, str]
     options: Sequence[str] = ()
+    kernel_options: Sequence[str] = ()
 
 
 NATIVE = Architecture(
@@ -35,6 +37,9 @@ ARM64 = Architecture(
     {"qemu-system-aarch64": "qemu-system-arm"},
     # There is no memory at the addresses that edu can be sure of; behind an IOMMU there is.
     ("-machine", "iommu=smmuv3"),
+    # Room for swiotlb=force, where arm64 has 2 MiB. This is rounded up to 64 MiB, what others have;
+    # to name that itself counts as to name nothing.
+    ("swiotlb=32640",),
 )
 ALL = (NATIVE, ARM64)
 

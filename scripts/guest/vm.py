@@ -225,7 +225,7 @@ def virtme_options(
     words += ["--memory", session.memory, "--cpus", str(1 if session.icount else session.cpus)]
     mount = f"mount -t 9p -o trans=virtio,version=9p2000.L,ro session {SESSION}"
     words += ["--script-sh", f"mkdir -p {SESSION} && {mount} && exec sh {SESSION}/start"]
-    options = [*KERNEL_OPTIONS, *session.append]
+    options = [*KERNEL_OPTIONS, *kernel.architecture.kernel_options, *session.append]
     if kernel.modules_in_base:
         options.insert(0, "virtme_root_mods=1")
     for option in options:

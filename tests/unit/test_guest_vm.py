@@ -90,7 +90,7 @@ def test_another_architecture_is_emulated(tmp_path: Path) -> None:
     assert words[words.index("--arch") + 1] == "aarch64"
     assert words[words.index("--busybox") + 1] == str(base.root / "usr/bin/busybox")
     assert "--disable-kvm" in words
-    assert words.index("iommu=smmuv3") > words.index("--qemu-opts")
+    assert words.index("iommu=smmuv3") > words.index("--qemu-opts") > words.index("swiotlb=32640")
 
 
 def test_tcg_unless_kvm_works(kernel: kernels.Kernel) -> None:

@@ -14,15 +14,24 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from buffers import ARM64
+from locks import lock
 from state import open_files
 
 from dmabuf_sync._uapi import ffi, lib
 
 PAGE = mmap.PAGESIZE
 SIZE = 16 * PAGE
+# Bytes that CPU and device do not share, or a multiple: kernels for arm64 take 128 or ask the CPU.
+LINE = 128 if ARM64 else 1
 RDWR = os.O_RDWR | os.O_CLOEXEC
 LIBC = ctypes.CDLL(None, use_errno=True)
 _STATS = "/sys/kernel/debug/vdmabuf/stats"
+
+
+def lock_lines(fd: int, kind: int, first: int, count: int) -> None:
+    """Lock by the cache line."""
+    lock(fd, kind, first * LINE, count * LINE)
 
 
 def stats() -> dict[str, int]:

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from actors import Actor, until
-from buffers import ARM64
-from exporter_calls import PAGE, SIZE, alloc, closing
+from exporter_calls import LINE, PAGE, SIZE, alloc, closing, lock_lines
 from locks import READ, WRITE, lock, trylock, unlock
 from state import accesses, until_waiting
 
@@ -20,8 +19,6 @@ from dmabuf_sync import Access, Blitter, Copy, DmaBuf, Rect, Sync
 from dmabuf_sync._uapi import lib
 
 Actors = Callable[[int], list[Actor]]
-# What a device writes is kept apart by cache lines, as dma_get_cache_alignment() says.
-LINE = 128 if ARM64 else 1
 SPEED = "/sys/module/vblit/parameters/bytes_per_second"
 
 
@@ -170,7 +167,7 @@ def test_device_reads_beside_readers(device: int, buffer: DmaBuf, blitter: Blitt
 def test_overlap_waits(buffer: DmaBuf, blitter: Blitter) -> None:
     """In cache lines."""
     fd = buffer.fileno()
-    lock(fd, WRITE, 100 * LINE, 100 * LINE)
+    lock_lines(fd, WRITE, 100, 100)
     for start, length, waits in [(0, 100, False), (200, 50, False), (0, 101, True), (199, 9, True)]:
         job = blitter.fill(buffer, 1, piece(start * LINE, length * LINE), wait=False)
         if not waits:
@@ -179,7 +176,7 @@ def test_overlap_waits(buffer: DmaBuf, blitter: Blitter) -> None:
         until(lambda: "waiting" in [a.state for a in accesses(fd)])
         unlock(fd)
         job.wait(timeout=20)
-        lock(fd, WRITE, 100 * LINE, 100 * LINE)
+        lock_lines(fd, WRITE, 100, 100)
     unlock(fd)
 
 
@@ -188,7 +185,7 @@ def test_no_cache_line_in_common(buffer: DmaBuf, blitter: Blitter) -> None:
     """No byte is in both, but what the CPU writes back would take the device's with it."""
     fd = buffer.fileno()
     lock(fd, WRITE, 0, LINE + 1)
-    job = blitter.fill(buffer, 1, piece(2 * LINE - 1, 1), wait=False)
+    job = blitter.fill(buffer, 1, piece(LINE + 1, 1), wait=False)
     until(lambda: "waiting" in [a.state for a in accesses(fd)])
     unlock(fd, LINE)
     job.wait(timeout=20)

@@ -2,7 +2,7 @@
 #
 # `make help` lists the targets. Variables that several of them take:
 #   KERNEL=6.1|6.12|7.2|rt|lockdep|kasan   what the guest runs (default 6.12)
-#   ARCH=arm64      with another processor, for run and vm (default amd64)
+#   ARCH=arm64      with another processor, for run and vm, on 6.12 and 7.2 (default amd64)
 #   APPEND='...'    more kernel options       CPUS=n      guest CPUs (default 2)
 #   TIMEOUT=s       give the guest up         ICOUNT=1    guest time counts instructions
 #   THREADS=0|1     emulate its CPUs at once (default for run and vm) or in turn (for the tests)

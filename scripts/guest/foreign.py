@@ -107,6 +107,13 @@ def compile_python(made: Tree) -> None:
         raise SetupError(f"Python's files in {made.root} do not compile")
 
 
+def image(base: Tree) -> Path:
+    """Return the kernel's image: the newer packages' scripts copy it into /boot."""
+    release = base.release()
+    unpacked = base.root / "boot" / f"vmlinuz-{release}"
+    return unpacked if unpacked.exists() else base.root / "usr/lib/modules" / release / "vmlinuz"
+
+
 def mounts(base: Tree) -> Mapping[Path, str]:
     """Return what a sandbox of the builder needs to build for the tree."""
     return {base.root: INSIDE, base.root / "usr/src": "/usr/src"}

@@ -20,6 +20,8 @@ STOCK_KERNEL = ("linux-headers-amd64", "linux-image-amd64")
 REALTIME = "rt"
 REALTIME_KERNEL = ("linux-headers-rt-amd64", "linux-image-rt-amd64")
 BACKPORTS = "trixie-backports"
+# Those of other architectures that have been tried.
+FOREIGN = ("6.12", "7.2")
 RECIPES = {
     "6.1": Recipe("6.1", "bookworm", (*GUEST_PACKAGES, *STOCK_KERNEL)),
     "6.12": Recipe("6.12", "trixie", (*GUEST_PACKAGES, *STOCK_KERNEL)),
@@ -82,8 +84,8 @@ def get(name: str, architecture: Architecture = NATIVE) -> Kernel:
 
 def get_foreign(name: str, architecture: Architecture) -> Kernel:
     """Return a kernel of another architecture; its name says which."""
-    if name not in RECIPES:
-        names = " ".join(RECIPES)
+    if name not in FOREIGN:
+        names = " ".join(FOREIGN)
         raise SetupError(f"KERNEL={name} is none of {names}, which ARCH={architecture.name} has")
     base = foreign.get(RECIPES[name], architecture)
     release = base.release()
@@ -91,7 +93,7 @@ def get_foreign(name: str, architecture: Architecture) -> Kernel:
         f"{name}-{architecture.name}",
         base,
         release,
-        base.root / "boot" / f"vmlinuz-{release}",
+        foreign.image(base),
         f"/usr/src/linux-headers-{release}",
         foreign.mounts(base),
         architecture=architecture,

@@ -81,9 +81,9 @@ def test_an_unknown_kernel_is_named() -> None:
         kernels.get("5.4")
 
 
-@pytest.mark.parametrize("name", ["lockdep", "5.4"])
+@pytest.mark.parametrize("name", ["lockdep", "rt", "5.4"])
 def test_a_kernel_that_the_architecture_has_not(name: str) -> None:
-    with pytest.raises(SetupError, match=rf"KERNEL={name} is none of .* ARCH=arm64 has"):
+    with pytest.raises(SetupError, match=rf"KERNEL={name} is none of 6\.12 7\.2, which ARCH=arm64"):
         kernels.get(name, ARM64)
 
 
@@ -126,6 +126,16 @@ def test_the_builder_has_the_kernels_tools(tmp_path: Path, version: str) -> None
         return
     with pytest.raises(SetupError, match=r"amd64 has no kernel 6\.12\.1 yet"):
         foreign.check_tools(made)
+
+
+@pytest.mark.parametrize("place", ["boot/vmlinuz-6.12.1", "usr/lib/modules/6.12.1/vmlinuz"])
+def test_the_kernels_image_where_the_package_has_it(tmp_path: Path, place: str) -> None:
+    made = tree.Tree(tmp_path, foreign=True)
+    (made.root / "usr/lib/modules/6.12.1").mkdir(parents=True)
+    file = made.root / place
+    file.parent.mkdir(exist_ok=True)
+    file.touch()
+    assert foreign.image(made) == file
 
 
 def test_what_the_packages_scripts_would_have_written(tmp_path: Path) -> None:

@@ -440,10 +440,13 @@ DECLARE_PER_CPU(unsigned long [DSYNC_COUNTERS], dsync_counters);
 #define dsync_count(name) this_cpu_inc(dsync_counters[DSYNC_COUNT_##name])
 
 /*
- * Work that a fence depends on has a queue of its own: in the other one, items
- * may wait for a dma_resv that is held by somebody who waits for our fence.
+ * Work that a fence depends on has a queue of its own: in the first one, items
+ * may wait for a dma_resv that is held by somebody who waits for our fence. So
+ * have deadlines: that one runs only so many items at once, and a user's jobs
+ * may be all of them and wait for a slow exporter.
  */
 extern struct workqueue_struct *dsync_wq;
 extern struct workqueue_struct *dsync_signal_wq;
+extern struct workqueue_struct *dsync_expiry_wq;
 
 #endif /* DSYNC_H */

@@ -189,6 +189,6 @@ void dsync_expiry_arm(struct dsync_queue *queue)
 	expiry->due = earliest;
 	delay = dsync_timeout_until(earliest);
 	/* Due but left alone: its file is being closed. Look again soon. */
-	if (!mod_delayed_work(dsync_wq, &expiry->work, max(delay, 1UL)))
+	if (!mod_delayed_work(dsync_expiry_wq, &expiry->work, max(delay, 1UL)))
 		dsync_queue_ref(queue);
 }

@@ -23,6 +23,7 @@
 
 struct workqueue_struct *dsync_wq;
 struct workqueue_struct *dsync_signal_wq;
+struct workqueue_struct *dsync_expiry_wq;
 
 static int __init dsync_init(void)
 {
@@ -35,9 +36,12 @@ static int __init dsync_init(void)
 					  WQ_UNBOUND | WQ_HIGHPRI | WQ_MEM_RECLAIM, 0);
 	if (!dsync_signal_wq)
 		goto destroy_wq;
+	dsync_expiry_wq = alloc_workqueue("dmabuf_sync_expiry", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
+	if (!dsync_expiry_wq)
+		goto destroy_signal_wq;
 	err = dsync_queue_init();
 	if (err)
-		goto destroy_signal_wq;
+		goto destroy_expiry_wq;
 	err = dsync_device_init();
 	if (err)
 		goto exit_queue;
@@ -53,6 +57,8 @@ exit_device:
 	dsync_device_exit();
 exit_queue:
 	dsync_queue_exit();
+destroy_expiry_wq:
+	destroy_workqueue(dsync_expiry_wq);
 destroy_signal_wq:
 	destroy_workqueue(dsync_signal_wq);
 destroy_wq:
@@ -64,6 +70,7 @@ static void __exit dsync_exit(void)
 {
 	dsync_debugfs_exit();
 	dsync_device_exit();
+	destroy_workqueue(dsync_expiry_wq);
 	destroy_workqueue(dsync_signal_wq);
 	destroy_workqueue(dsync_wq);
 	dsync_hook_remove();

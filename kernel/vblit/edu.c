@@ -60,12 +60,14 @@
  * @pdev: of the PCI bus
  * @regs: registers
  * @arrived: its DMA is over
+ * @broken: it has never said that its DMA is over, and is not asked again; the engine's
  * @vdev: what it is used for
  */
 struct edu {
 	struct pci_dev *pdev;
 	void __iomem *regs;
 	struct completion arrived;
+	bool broken;
 	struct vblit_device *vdev;
 };
 
@@ -85,14 +87,19 @@ static irqreturn_t edu_interrupt(int irq, void *data)
 /* One transfer at a time: there is one engine. */
 static int transfer(struct edu *edu, u64 from, u64 to, size_t length, u32 direction)
 {
+	if (edu->broken)
+		return -EIO;
 	reinit_completion(&edu->arrived);
 	writeq(from, edu->regs + EDU_DMA_SRC);
 	writeq(to, edu->regs + EDU_DMA_DST);
 	writeq(length, edu->regs + EDU_DMA_COUNT);
 	writeq(EDU_CMD_RUN | EDU_CMD_IRQ | direction, edu->regs + EDU_DMA_CMD);
-	/* It has no way to be stopped, so this is only for one that is broken. */
-	if (!wait_for_completion_timeout(&edu->arrived, 10 * HZ))
+	/* It has no way to be stopped but to be kept off the bus, before its memory is unmapped. */
+	if (!wait_for_completion_timeout(&edu->arrived, 10 * HZ)) {
+		pci_clear_master(edu->pdev);
+		edu->broken = true;
 		return -EIO;
+	}
 	return readq(edu->regs + EDU_DMA_CMD) & EDU_CMD_RUN ? -EIO : 0;
 }
 

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import filecmp
 import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from . import debug_kernel, paths
@@ -71,6 +72,10 @@ def modules(
     flags += COUNTING if counted else ()
 
     def make() -> None:
+        with unbroken(copy):
+            compile_modules()
+
+    def compile_modules() -> None:
         mirror(paths.ROOT, copy, SOURCES)
         if patch:
             apply(kernel, patch, copy)
@@ -95,6 +100,25 @@ def modules(
     stamp = "modules" if copy.name == "src" else f"{copy.name}-modules"
     when_changed(copy.parent / stamp, key, make, made)
     return made
+
+
+@contextlib.contextmanager
+def unbroken(folder: Path) -> Iterator[None]:
+    """Around a build in `folder`: what one that was killed has left there is deleted first.
+
+    make takes a file that is half made for a whole one.
+    """
+    begun = folder / ".begun"
+    if begun.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    begun.touch()
+    try:
+        yield
+    except SetupError:
+        begun.unlink()
+        raise
+    begun.unlink()
 
 
 def apply(kernel: Kernel, patch: Path, copy: Path) -> None:

@@ -84,6 +84,21 @@ def test_a_failed_build_is_tried_again(tmp_path: Path) -> None:
         build.when_changed(stamp, "a", fail, [])
 
 
+def test_what_a_killed_build_left_is_not_built_upon(tmp_path: Path) -> None:
+    """One that failed has left nothing half made, nor has one that was whole."""
+    half = tmp_path / "half.o"
+    with build.unbroken(tmp_path):
+        half.touch()
+    with pytest.raises(SetupError), build.unbroken(tmp_path):
+        assert half.exists()
+        raise SetupError("it does not compile")
+    with pytest.raises(KeyboardInterrupt), build.unbroken(tmp_path):
+        assert half.exists()
+        raise KeyboardInterrupt
+    with build.unbroken(tmp_path):
+        assert not half.exists()
+
+
 def test_the_sandbox_shows_the_project_read_only(tmp_path: Path) -> None:
     writable = tmp_path / "w"
     box = sandbox.Sandbox(

@@ -17,24 +17,20 @@ from .sandbox import Sandbox
 KINDS = ("lockdep", "kasan")
 CONFIGS = paths.ROOT / "scripts" / "kernel-config"
 PACKAGE = "linux-source-6.12"
-BUILDER = tree.Recipe(
-    "kernel-builder",
-    "trixie",
-    (
-        "bc",
-        "bison",
-        "flex",
-        "gcc",
-        "kmod",
-        "libc6-dev",
-        "libelf-dev",
-        "libssl-dev",
-        "make",
-        "perl",
-        PACKAGE,
-    ),
-    image=False,
+# What a kernel is configured and compiled with.
+COMPILING = (
+    "bc",
+    "bison",
+    "flex",
+    "gcc",
+    "kmod",
+    "libc6-dev",
+    "libelf-dev",
+    "libssl-dev",
+    "make",
+    "perl",
 )
+BUILDER = tree.Recipe("kernel-builder", "trixie", (*COMPILING, PACKAGE), image=False)
 # The build folder names both by path, so they are always mounted at the same.
 SOURCE_INSIDE = "/source"
 BUILD_INSIDE = "/kernel"

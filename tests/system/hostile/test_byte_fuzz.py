@@ -10,7 +10,7 @@ import os
 import random
 
 import pytest
-from ioctl_calls import CALLS, FLAGS
+from ioctl_calls import CALLS, FLAGS, open_files
 
 from dmabuf_sync._uapi import ffi, lib
 
@@ -39,20 +39,13 @@ def _mutate(sensible: bytes, chance: random.Random) -> bytes:
     return bytes(data)
 
 
-def _files() -> set[int]:
-    """Open descriptors, without the one that lists them."""
-    with os.scandir("/proc/self/fd") as entries:
-        found = {int(entry.name) for entry in entries}
-    return {fd for fd in found if os.path.exists(f"/proc/self/fd/{fd}")}
-
-
 def _fuzz(name: str, buf: int, rounds: int, seed: int) -> set[int]:
     """Returns the errors there were; 0 is success."""
     chance = random.Random(f"{name} {seed}")
     number = getattr(lib, name)
     file, made = CALLS[name](buf)
     sensible = bytes(ffi.buffer(made))
-    keep = _files()
+    keep = open_files()
     seen = set()
     for _ in range(rounds):
         data = _mutate(sensible, chance)
@@ -71,11 +64,11 @@ def _fuzz(name: str, buf: int, rounds: int, seed: int) -> set[int]:
             with contextlib.suppress(OSError):
                 fcntl.ioctl(file, lib.DMABUF_SYNC_IOC_UNLOCK)
         if not error or chance.random() < 0.01:
-            for fd in _files() - keep:
+            for fd in open_files() - keep:
                 os.close(fd)
     with contextlib.suppress(OSError):
         fcntl.lockf(buf, fcntl.LOCK_UN)
-    for fd in (_files() - keep) | {file}:
+    for fd in (open_files() - keep) | {file}:
         os.close(fd)
     if name == "VDMABUF_IOC_FROM_MEMFD":
         os.close(made.memfd)

@@ -44,7 +44,10 @@ struct chunk {
 };
 
 #define MAX_CHUNK SZ_1M
-/* A full memory cgroup means ENOMEM and nobody is killed for it. */
+/*
+ * A full memory cgroup means ENOMEM and nobody is killed for it. What the DMA API takes from
+ * memory set apart at boot (CMA) it charges to nobody; there, the limit per user holds alone.
+ */
 #define CHUNK_GFP (GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
 /* What every device can take that is not attached yet. */
 #define DEFAULT_MASK DMA_BIT_MASK(32)

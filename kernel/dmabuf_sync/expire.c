@@ -5,7 +5,7 @@
 #include <linux/file.h>
 #include <linux/slab.h>
 
-#include "dsync.h"
+#include "sync.h"
 #include "trace.h"
 
 /**
@@ -19,6 +19,10 @@
  * The hold of an fcntl() owner goes with all its records on that buffer. Its
  * file may be on its way out: then the last close is about to remove them, and
  * we leave it to it.
+ *
+ * What a driver locks for DMA has none: nothing here could stop the hardware. A driver
+ * that holds buffers for as long as user space likes asks dmabuf_sync_overdue() now and
+ * then, and stops it.
  */
 
 /**
@@ -192,3 +196,37 @@ void dsync_expiry_arm(struct dsync_queue *queue)
 	if (!mod_delayed_work(dsync_expiry_wq, &expiry->work, max(delay, 1UL)))
 		dsync_queue_ref(queue);
 }
+
+/**
+ * dmabuf_sync_overdue - is what a driver holds wanted, and has it had it for long
+ * @sync: object of the driver's; may sleep
+ *
+ * For holds without a deadline: DMA that is no job. Where user space decides how
+ * long they last, the driver has to end them when this says so, or one who shares
+ * a buffer could keep it from all others.
+ *
+ * Returns: true if the object is locked, if any of its buffers was granted
+ * hold_timeout_ms ago or earlier, and if somebody waits for that hold to end.
+ */
+bool dmabuf_sync_overdue(struct dmabuf_sync *sync)
+{
+	ktime_t due = ktime_sub(ktime_get(), dsync_hold_time(0));
+	struct dsync_access *held;
+	bool overdue = false;
+
+	mutex_lock(&sync->mutex);
+	if (sync->state != DSYNC_SYNC_LOCKED)
+		goto unlock;
+	for_each_access(held, &sync->request) {
+		dsync_queue_lock(held->queue);
+		overdue = !(held->flags & DSYNC_REVOKED) && !ktime_after(held->granted_at, due) &&
+			  keeps_somebody_back(held->queue, held);
+		dsync_queue_unlock(held->queue);
+		if (overdue)
+			break;
+	}
+unlock:
+	mutex_unlock(&sync->mutex);
+	return overdue;
+}
+EXPORT_SYMBOL_GPL(dmabuf_sync_overdue);

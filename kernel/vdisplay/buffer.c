@@ -23,7 +23,9 @@
  * it: a flip from one part to another would else wait behind a writer that waits
  * for the first, for ever.
  *
- * The lock of a device is never revoked: nothing would stop it from reading.
+ * Nobody else can revoke the lock of a device, since nothing would stop it from
+ * reading. So the display itself stops showing a buffer that was locked hold_timeout_ms
+ * ago as soon as somebody waits for it.
  */
 
 static int open_buffer(struct vdisplay_buffer *buffer, const struct vdisplay_flip *flip)
@@ -79,19 +81,28 @@ static void put_lock(struct vdisplay_lock *lock)
 	kfree(lock);
 }
 
-static int lock_buffer(struct vdisplay_buffer *buffer, const struct vdisplay_buffer *front,
-		       bool wait)
+/* The lock of what is shown, if that is of the same dma-buf. */
+static struct vdisplay_lock *share_lock(struct vdisplay *display, const struct dma_buf *dmabuf)
 {
-	struct vdisplay_lock *lock;
+	struct vdisplay_lock *lock = NULL;
 
-	if (front && front->dmabuf == buffer->dmabuf) {
-		lock = front->lock;
+	spin_lock(&display->lock);
+	if (display->front && display->front->dmabuf == dmabuf) {
+		lock = display->front->lock;
 		refcount_inc(&lock->users);
-	} else {
-		lock = lock_dmabuf(buffer->dmabuf, wait);
-		if (IS_ERR(lock))
-			return PTR_ERR(lock);
 	}
+	spin_unlock(&display->lock);
+	return lock;
+}
+
+static int lock_buffer(struct vdisplay_buffer *buffer, struct vdisplay *display, bool wait)
+{
+	struct vdisplay_lock *lock = share_lock(display, buffer->dmabuf);
+
+	if (!lock)
+		lock = lock_dmabuf(buffer->dmabuf, wait);
+	if (IS_ERR(lock))
+		return PTR_ERR(lock);
 	buffer->lock = lock;
 	return 0;
 }
@@ -133,14 +144,13 @@ static int map_buffer(struct vdisplay_buffer *buffer)
 
 /**
  * vdisplay_buffer_get - lock and map a buffer
- * @dev: the device
+ * @display: display that will show it
  * @flip: as user space gave it
- * @front: what is shown, or NULL; stays until this returns
  *
  * Returns: the buffer or an ERR_PTR, see struct vdisplay_flip.
  */
-struct vdisplay_buffer *vdisplay_buffer_get(struct device *dev, const struct vdisplay_flip *flip,
-					    const struct vdisplay_buffer *front)
+struct vdisplay_buffer *vdisplay_buffer_get(struct vdisplay *display,
+					    const struct vdisplay_flip *flip)
 {
 	struct vdisplay_buffer *buffer = kzalloc(sizeof(*buffer), GFP_KERNEL_ACCOUNT);
 	bool wait = !(flip->flags & VDISPLAY_FLIP_NONBLOCK);
@@ -148,9 +158,9 @@ struct vdisplay_buffer *vdisplay_buffer_get(struct device *dev, const struct vdi
 
 	if (!buffer)
 		return ERR_PTR(-ENOMEM);
-	buffer->dev = dev;
+	buffer->dev = display->dev;
 	buffer->user_data = flip->user_data;
-	err = open_buffer(buffer, flip) ?: lock_buffer(buffer, front, wait) ?: map_buffer(buffer);
+	err = open_buffer(buffer, flip) ?: lock_buffer(buffer, display, wait) ?: map_buffer(buffer);
 	if (err) {
 		vdisplay_buffer_put(buffer);
 		return ERR_PTR(err);
@@ -173,6 +183,17 @@ void vdisplay_buffer_put(struct vdisplay_buffer *buffer)
 	if (buffer->dmabuf)
 		dma_buf_put(buffer->dmabuf);
 	kfree(buffer);
+}
+
+/**
+ * vdisplay_buffer_overdue - does somebody wait for it, after its time
+ * @buffer: buffer
+ *
+ * Returns: true if it has to be given back.
+ */
+bool vdisplay_buffer_overdue(const struct vdisplay_buffer *buffer)
+{
+	return dmabuf_sync_overdue(buffer->lock->sync);
 }
 
 /**

@@ -141,7 +141,7 @@ static long ioctl_flip(struct vdisplay *display, unsigned long arg)
 	if (!begin_flip(display))
 		return -EBUSY;
 	if (flip.fd != -1) {
-		buffer = vdisplay_buffer_get(display->dev, &flip, display->front);
+		buffer = vdisplay_buffer_get(display, &flip);
 		if (IS_ERR(buffer)) {
 			abort_flip(display);
 			return PTR_ERR(buffer);

@@ -15,7 +15,8 @@
  * A frame begins with the vertical sync: a pending flip takes effect, and the
  * buffer before it is given back. Then the picture is read in SLICES steps over
  * the length of the frame, so that who writes it meanwhile is found out: the CRC
- * is neither that of the old picture nor that of the new one.
+ * is neither that of the old picture nor that of the new one. Between the steps a
+ * buffer that is overdue is given back, and the display shows nothing.
  */
 
 #define SLICES 16
@@ -95,15 +96,28 @@ static void sleep_until(struct vdisplay *display, ktime_t due)
 	cond_resched();
 }
 
+static void show_nothing(struct vdisplay *display)
+{
+	struct vdisplay_buffer *old = display->front;
+
+	spin_lock(&display->lock);
+	display->front = NULL;
+	spin_unlock(&display->lock);
+	release(display, old);
+}
+
 static void scan(struct vdisplay *display, ktime_t began, u64 period_ns)
 {
-	struct vdisplay_buffer *front = display->front;
 	u64 start = 0, end;
 	u32 crc = ~0;
 	int i;
 
 	for (i = 1; i <= SLICES && !stopping(display); i++) {
-		if (front) {
+		struct vdisplay_buffer *front = display->front;
+
+		if (front && vdisplay_buffer_overdue(front)) {
+			show_nothing(display);
+		} else if (front) {
 			end = div_u64(front->length, SLICES) * i;
 			if (i == SLICES)
 				end = front->length;
@@ -112,8 +126,8 @@ static void scan(struct vdisplay *display, ktime_t began, u64 period_ns)
 		}
 		sleep_until(display, ktime_add_ns(began, div_u64(period_ns * i, SLICES)));
 	}
-	if (front && i > SLICES)
-		vdisplay_event(display, VDISPLAY_EVENT_FRAME, ~crc, front->user_data);
+	if (display->front && i > SLICES)
+		vdisplay_event(display, VDISPLAY_EVENT_FRAME, ~crc, display->front->user_data);
 }
 
 /**

@@ -54,12 +54,11 @@ struct vdisplay_buffer {
  * struct vdisplay - an open file
  * @dev: the device
  * @user: who opened it
- * @lock: all below but @front and @thread
+ * @lock: all below but @thread
  * @wait: the thread waits here for the next frame, readers for events
  * @thread: plays the hardware
  * @stopping: the file is being closed
- * @front: buffer being shown; the thread's, which leaves it alone while @flipping is set
- *	and @ready is not
+ * @front: buffer being shown; only the thread changes it
  * @flipping: a flip is being prepared or pending
  * @pending: shown from the next frame on, if @ready
  * @ready: @pending is valid; it may be NULL
@@ -92,9 +91,10 @@ struct vdisplay {
 };
 
 /* buffer.c */
-struct vdisplay_buffer *vdisplay_buffer_get(struct device *dev, const struct vdisplay_flip *flip,
-					    const struct vdisplay_buffer *front);
+struct vdisplay_buffer *vdisplay_buffer_get(struct vdisplay *display,
+					    const struct vdisplay_flip *flip);
 void vdisplay_buffer_put(struct vdisplay_buffer *buffer);
+bool vdisplay_buffer_overdue(const struct vdisplay_buffer *buffer);
 u32 vdisplay_buffer_crc(struct vdisplay_buffer *buffer, u32 crc, u64 start, u64 end);
 
 /* scanout.c */

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import select
+import time
 import zlib
 from collections.abc import Callable, Iterator
 
@@ -13,7 +15,7 @@ import pytest
 from actors import Actor, until
 from buffers import BOUNCING, allocate
 from locks import READ, WRITE, lock, trylock, unlock
-from state import accesses, waiting
+from state import accesses, until_waiting, waiting
 
 from dmabuf_sync import Access, Blitter, Display, DisplayEvent, DisplayEventType, DmaBuf
 from dmabuf_sync._uapi import ffi, lib
@@ -152,19 +154,73 @@ def test_job_waits_until_it_is_not_shown(display: Display, buf: int) -> None:
         job.wait(PATIENCE)
 
 
-def test_device_is_not_revoked(
+def test_overdue_buffer_is_given_back(
     display: Display, buf: int, actors: Actors, set_parameter: Callable[[str, int], None]
 ) -> None:
-    """A writer waits for as long as the buffer is shown, whatever the hold time."""
-    set_parameter("hold_timeout_ms", 50)
+    """When somebody waits, even in the middle of a long frame; and then nothing is shown."""
+    set_parameter("hold_timeout_ms", 300)
     (other,) = actors(1)
-    display.flip(buf, user_data=5, period_us=100_000)
+    display.flip(buf, user_data=5, period_us=4_000_000)
+    until_event(display, FLIP, 5)
+    began = time.monotonic()
+    other.call(lock, buf, WRITE)
+    assert time.monotonic() - began < 3
+    until_event(display, RELEASE, 5)
+    other.call(unlock, buf)
+    display.flip(buf, user_data=6, period_us=PERIOD)
+    until_event(display, FLIP, 6)
+
+
+def test_wanted_buffer_is_shown_until_it_is_overdue(
+    display: Display, buf: int, actors: Actors, set_parameter: Callable[[str, int], None]
+) -> None:
+    set_parameter("hold_timeout_ms", 60_000)
+    (other,) = actors(1)
+    display.flip(buf, user_data=5, period_us=PERIOD)
     until_event(display, FLIP, 5)
     other.start(lock, buf, WRITE)
-    for _ in range(3):
+    until_waiting(other, buf)
+    for _ in range(20):
         until_event(display, FRAME)
     assert other.running()
     display.flip(None)
+    other.result()
+    other.call(unlock, buf)
+
+
+def test_overdue_buffer_that_nobody_wants_is_shown(
+    display: Display, buf: int, actors: Actors, set_parameter: Callable[[str, int], None]
+) -> None:
+    """Readers do not want it: they have it, too."""
+    set_parameter("hold_timeout_ms", 50)
+    (other,) = actors(1)
+    display.flip(buf, user_data=5, period_us=PERIOD)
+    until_event(display, FLIP, 5)
+    time.sleep(0.1)
+    other.call(lock, buf, READ)
+    for _ in range(20):
+        until_event(display, FRAME)
+    other.call(unlock, buf)
+    with pytest.raises(BlockingIOError):
+        trylock(buf, WRITE)
+
+
+def test_flips_within_a_buffer_do_not_put_its_end_off(
+    display: Display, buf: int, actors: Actors, set_parameter: Callable[[str, int], None]
+) -> None:
+    """Its time is that of the lock, which all of them share."""
+    set_parameter("hold_timeout_ms", 300)
+    (other,) = actors(1)
+    half = SIZE // 2
+    display.flip(buf, length=half, period_us=PERIOD)
+    other.start(lock, buf, WRITE)
+    number = 0
+    while other.running():
+        number += 1
+        with contextlib.suppress(BlockingIOError):
+            display.flip(buf, offset=number % 2 * half, length=half, blocking=False)
+            select.select([], [display], [], PATIENCE)
+    assert number > 1
     other.result()
     other.call(unlock, buf)
 

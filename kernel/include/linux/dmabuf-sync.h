@@ -143,6 +143,7 @@ int dmabuf_sync_put_all(struct dmabuf_sync *sync);
 int dmabuf_sync_lock(struct dmabuf_sync *sync);
 int dmabuf_sync_trylock(struct dmabuf_sync *sync);
 int dmabuf_sync_unlock(struct dmabuf_sync *sync);
+bool dmabuf_sync_overdue(struct dmabuf_sync *sync);
 
 int dmabuf_sync_single_lock(struct dma_buf *dmabuf, unsigned int type, bool wait);
 int dmabuf_sync_single_unlock(struct dma_buf *dmabuf);

@@ -7,8 +7,9 @@
  * the whole frame as a real scan-out is, and says what it has seen as a CRC. It
  * holds a DMA read lock on the whole buffer from before the flip that shows any of
  * it until another buffer is shown, so nobody who uses locks writes a buffer on
- * display. That lock has no deadline: who must not be kept waiting for a buffer
- * should not share it with somebody who has a display.
+ * display. When somebody waits for a buffer that has been locked for hold_timeout_ms
+ * (of dmabuf_sync) the display gives it back within a sixteenth of a frame and
+ * shows nothing.
  * open() fails with ENOSPC for a user who has max_user_displays.
  *
  * read() gives struct vdisplay_event, whole ones only; poll() says EPOLLIN when
@@ -59,7 +60,7 @@ struct vdisplay_flip {
 
 #define VDISPLAY_EVENT_FLIP	1	/* a buffer is shown from this frame on */
 #define VDISPLAY_EVENT_FRAME	2	/* a frame was read to its end; @crc is valid */
-#define VDISPLAY_EVENT_RELEASE	3	/* a buffer is given back */
+#define VDISPLAY_EVENT_RELEASE	3	/* a buffer is given back, after a flip or overdue */
 
 /**
  * struct vdisplay_event - what happened

@@ -18,7 +18,8 @@
  *	first; ranges are what an fcntl() owner holds, where start and end are
  *	only what it asked for last. New keys may come at any place.
  * stats
- *	counters since the module was loaded
+ *	counters since the module was loaded; adoptions are locks from before it, merges
+ *	are grants to an owner who had a hold on the buffer already
  */
 
 static struct dentry *root;
@@ -26,6 +27,8 @@ static struct dentry *root;
 static const char * const counter_names[DSYNC_COUNTERS] = {
 	[DSYNC_COUNT_REQUEST] = "requests",
 	[DSYNC_COUNT_GRANT] = "grants",
+	[DSYNC_COUNT_ADOPTION] = "adoptions",
+	[DSYNC_COUNT_MERGE] = "merges",
 	[DSYNC_COUNT_WAKE] = "wakes",
 	[DSYNC_COUNT_RELEASE] = "releases",
 	[DSYNC_COUNT_REVOKE] = "revokes",

@@ -423,9 +423,12 @@ void dsync_debugfs_init(void);
 void dsync_debugfs_exit(void);
 
 /* Counters for debugfs; each event is counted where its tracepoint is. */
+/* When nothing is held, grants + adoptions == releases + merges. */
 enum dsync_counter {
 	DSYNC_COUNT_REQUEST,
 	DSYNC_COUNT_GRANT,
+	DSYNC_COUNT_ADOPTION,
+	DSYNC_COUNT_MERGE,
 	DSYNC_COUNT_WAKE,
 	DSYNC_COUNT_RELEASE,
 	DSYNC_COUNT_REVOKE,

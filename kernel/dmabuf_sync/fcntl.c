@@ -94,6 +94,7 @@ static int complete_grant(struct dsync_access *access, struct file *file, struct
 	held = find_hold(access);
 	*merged = held;
 	if (held) {
+		dsync_count(MERGE);
 		list_del_init(&access->node);
 		held->begun |= access->begun;
 		access->begun = 0;
@@ -209,10 +210,11 @@ again:
 		}
 		if (signalled && !dsync_cache_needs_begin(access)) {
 			trace_dmabuf_sync_grant(access);
-			dsync_count(GRANT);
 			err = complete_grant(access, file, fl, hold_time, merged);
 			if (err)
 				trace_dmabuf_sync_cancel(access);
+			else
+				dsync_count(GRANT);
 			goto scan;
 		}
 		dsync_request_grant(&request);

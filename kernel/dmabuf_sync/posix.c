@@ -258,6 +258,7 @@ void dsync_posix_adopt(struct dsync_queue *queue, struct dma_buf *dmabuf)
 		access->resv = dmabuf->resv;
 		access->end = OFFSET_MAX;
 		access->granted_at = ktime_get();
+		dsync_count(ADOPTION);
 		access->deadline = ktime_add(access->granted_at, dsync_hold_time(0));
 		access->queue = queue;
 		dsync_queue_ref(queue);

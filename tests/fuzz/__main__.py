@@ -29,11 +29,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "system"))
 
-from actors import until
 from buffers import allocate, available
 from driver import load, unload
 from modules import load_all, unload_framework
-from state import accesses, counters
+from state import accesses, until_nothing_is_left
 
 from dmabuf_sync import Sync
 from dmabuf_sync.trace import Recorder, Violation, parse, replay
@@ -150,34 +149,23 @@ def set_parameters() -> None:
         Path("/sys/module", name).write_text(str(value))
 
 
-def settle(before: dict[str, int]) -> None:
+def settle() -> None:
     """Nothing is held, all jobs have ended, the counters add up; or raises AssertionError."""
     # Jobs that begin now shall not hang.
     set_parameters()
-    with contextlib.suppress(AssertionError):
-        until(lambda: not accesses())
-    left = accesses()
-    assert not left, "\n".join(["these remain:", *map(str, left), str(counters())])
-
-    def since() -> dict[str, int]:
-        return {name: value - before[name] for name, value in counters().items()}
-
-    until(lambda: since()["job_starts"] == since()["job_ends"], "the end of all jobs")
-    now = since()
-    assert now["grants"] <= now["requests"], f"the counters do not add up: {now}"
+    until_nothing_is_left()
 
 
 def fuzz_round(program: Path, seed: str, traced: bool, logs: Path | None) -> int:
     """One round; returns the number of calls. Raises AssertionError, Violation or ValueError."""
     set_parameters()
-    before = counters()
     if not traced:
         calls = run_workers(program, seed)
-        settle(before)
+        settle()
         return calls
     with Recorder() as recorder:
         calls = run_workers(program, seed)
-        settle(before)
+        settle()
         recorder.stop()
         log = recorder.log()
         assert not recorder.lost(), f"{recorder.lost()} events are lost"

@@ -14,10 +14,10 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
 
-from actors import Actor, until
+from actors import Actor
 from buffers import EXPORTERS, allocate, available
 from driver import Driver, export, load, unload
-from state import accesses, parameter
+from state import parameter, until_nothing_is_left
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -36,9 +36,9 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(autouse=True)
 def _nothing_left_behind() -> Iterator[None]:
-    """After every test nothing is held and nobody waits."""
+    """After every test nothing is held, nobody waits, and the counters add up."""
     yield
-    until(lambda: not accesses(), "giving back all buffers")
+    until_nothing_is_left()
 
 
 @pytest.fixture

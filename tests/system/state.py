@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 
@@ -14,9 +15,10 @@ DEBUG_KERNEL = os.environ.get("DMABUF_SYNC_KERNEL") in ("lockdep", "kasan")
 """It checks whatever happens, and is many times slower."""
 
 
-def open_files() -> set[str]:
+def open_files() -> set[int]:
     """Descriptors of this process, without the one that looks."""
-    return {fd for fd in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{fd}")}
+    names = os.listdir("/proc/self/fd")
+    return {int(name) for name in names if os.path.lexists(f"/proc/self/fd/{name}")}
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,28 @@ def waiting(fd: int | None = None) -> list[int]:
 def until_waiting(actor: Actor, fd: int | None = None) -> None:
     """Until the kernel has the actor in a queue (of that buffer)."""
     until(lambda: actor.pid in waiting(fd), f"waiting of actor {actor.pid}")
+
+
+def missing_ends() -> list[str]:
+    """Which counters do not add up since the module came, when nothing is held or waited for."""
+    now = counters()
+    wrong = []
+    if now["grants"] + now["adoptions"] != now["releases"] + now["merges"]:
+        wrong.append("grants and their ends")
+    if now["job_starts"] != now["job_ends"]:
+        wrong.append("starts and ends of jobs")
+    if not now["wakes"] <= now["grants"] <= now["requests"]:
+        wrong.append("grants and requests")
+    return [f"{what}: {now}" for what in wrong]
+
+
+def until_nothing_is_left() -> None:
+    """Nobody holds or waits, and the counters add up."""
+    until(lambda: not accesses(), "giving back all buffers")
+    # Jobs may end a little after they have given their buffers back.
+    with contextlib.suppress(AssertionError):
+        until(lambda: not missing_ends())
+    assert missing_ends() == []
 
 
 def counters() -> dict[str, int]:

@@ -18,13 +18,6 @@ Make = Callable[[int], tuple[int, Any]]
 """From a dma-buf: the file that is asked, and a sensible argument."""
 
 
-def open_files() -> set[int]:
-    """The open descriptors, without the one that lists them."""
-    with os.scandir("/proc/self/fd") as entries:
-        found = {int(entry.name) for entry in entries}
-    return {fd for fd in found if os.path.exists(f"/proc/self/fd/{fd}")}
-
-
 def _argument(kind: str, **fields: Any) -> Any:
     made = ffi.new(f"struct {kind} *")
     for name, value in fields.items():

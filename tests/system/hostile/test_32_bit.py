@@ -15,9 +15,9 @@ import platform
 import struct
 
 import pytest
-from ioctl_calls import CALLS, open_files
+from ioctl_calls import CALLS
 from locks import UNLOCK, WRITE
-from state import accesses, proc_locks
+from state import accesses, open_files, proc_locks
 
 from dmabuf_sync._uapi import ffi, lib
 

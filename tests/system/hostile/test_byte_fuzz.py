@@ -10,7 +10,8 @@ import os
 import random
 
 import pytest
-from ioctl_calls import CALLS, FLAGS, open_files
+from ioctl_calls import CALLS, FLAGS
+from state import open_files
 
 from dmabuf_sync._uapi import ffi, lib
 

@@ -19,7 +19,7 @@ from actors import Actor, until
 from anything import anything
 from locks import WRITE, lock, trylock, unlock
 from modules import load_all, unload_framework
-from state import accesses, counters, until_waiting, waiting
+from state import accesses, counters, until_nothing_is_left, until_waiting, waiting
 
 from dmabuf_sync import Access, Blitter, DmaBuf, Exporter, LockRevoked, Sync, close_control
 
@@ -37,15 +37,8 @@ CPU = Path("/sys/devices/system/cpu/cpu1/online")
 @pytest.fixture(autouse=True)
 def _calm_afterwards() -> Iterator[None]:
     """Nothing is held, nobody waits, the counters add up, and all can be unloaded."""
-    before = counters()
     yield
-    until(lambda: not accesses(), "giving back all buffers")
-
-    def adds_up() -> bool:
-        now = {name: value - before[name] for name, value in counters().items()}
-        return now["job_starts"] == now["job_ends"] and now["grants"] <= now["requests"]
-
-    until(adds_up, "an end of all jobs")
+    until_nothing_is_left()
     unload_framework()
     load_all()
 

@@ -44,7 +44,7 @@ def closing_what_is_made() -> Iterator[None]:
     before = open_files()
     yield
     for fd in open_files() - before:
-        os.close(int(fd))
+        os.close(fd)
 
 
 @pytest.mark.parametrize("fill", [b"\0", b"\x55"])

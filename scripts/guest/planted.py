@@ -36,6 +36,9 @@ GUESTS = (
     Guest(
         "lockdep",
         {
+            "active-timer-freed": "ODEBUG: free active .* timer_list",
+            "twice-off-the-list": "WARNING: .* __list_del_entry_valid",
+            "unprotected-rcu-pointer": "WARNING: suspicious RCU usage",
             "sleep-in-atomic": "BUG: sleeping function called from invalid context",
             "lock-inversion": "WARNING: possible circular locking dependency",
         },
@@ -44,6 +47,11 @@ GUESTS = (
     Guest(
         "lockdep",
         {"allocation-while-signalling": "WARNING: possible circular locking dependency"},
+        LOCKDEP_OFF,
+    ),
+    Guest(
+        "lockdep",
+        {"ww-mutex-misuse": r"DEBUG_LOCKS_WARN_ON\(ww_ctx->done_acquire\)"},
         LOCKDEP_OFF,
     ),
     Guest(

@@ -4,12 +4,17 @@
  */
 #include <linux/debugfs.h>
 #include <linux/dma-fence.h>
+#include <linux/jiffies.h>
+#include <linux/list.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
+#include <linux/rcupdate.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/string.h>
+#include <linux/timer.h>
 #include <linux/uaccess.h>
+#include <linux/ww_mutex.h>
 
 /**
  * DOC: dsync_planted
@@ -22,6 +27,8 @@
 static DEFINE_MUTEX(first);
 static DEFINE_MUTEX(second);
 static DEFINE_SPINLOCK(atomic);
+static DEFINE_WW_CLASS(ww_class);
+static int __rcu *shared;
 
 static void lock_inversion(void)
 {
@@ -50,6 +57,56 @@ static void sleep_in_atomic(void)
 	spin_lock(&atomic);
 	might_sleep();
 	spin_unlock(&atomic);
+}
+
+/* Who has said that these are all the locks it needs takes one more. */
+static void ww_mutex_misuse(void)
+{
+	struct ww_acquire_ctx ctx;
+	struct ww_mutex lock;
+
+	ww_mutex_init(&lock, &ww_class);
+	ww_acquire_init(&ctx, &ww_class);
+	ww_acquire_done(&ctx);
+	if (!ww_mutex_lock(&lock, &ctx))
+		ww_mutex_unlock(&lock);
+	ww_acquire_fini(&ctx);
+	ww_mutex_destroy(&lock);
+}
+
+static void unprotected_rcu_pointer(void)
+{
+	/* Without a lock: what it points to may be freed any time. */
+	int *pointer = rcu_dereference(shared);
+
+	OPTIMIZER_HIDE_VAR(pointer);
+}
+
+static void never_expires(struct timer_list *timer)
+{
+}
+
+/* The debug kernel stops the timer, so nothing is used later. */
+static void active_timer_freed(void)
+{
+	struct timer_list *timer = kmalloc(sizeof(*timer), GFP_KERNEL);
+
+	if (!timer)
+		return;
+	timer_setup(timer, never_expires, 0);
+	mod_timer(timer, jiffies + 3600 * HZ);
+	OPTIMIZER_HIDE_VAR(timer);
+	kfree(timer);
+}
+
+static void twice_off_the_list(void)
+{
+	LIST_HEAD(list);
+	LIST_HEAD(node);
+
+	list_add(&node, &list);
+	list_del(&node);
+	list_del(&node);
 }
 
 static void use_after_free(void)
@@ -118,6 +175,10 @@ static const struct {
 	{ "lock-inversion", lock_inversion },
 	{ "allocation-while-signalling", allocation_while_signalling },
 	{ "sleep-in-atomic", sleep_in_atomic },
+	{ "ww-mutex-misuse", ww_mutex_misuse },
+	{ "unprotected-rcu-pointer", unprotected_rcu_pointer },
+	{ "active-timer-freed", active_timer_freed },
+	{ "twice-off-the-list", twice_off_the_list },
 	{ "use-after-free", use_after_free },
 	{ "out-of-bounds", out_of_bounds },
 	{ "index-out-of-bounds", index_out_of_bounds },

@@ -71,6 +71,7 @@ struct seq_file;
 #define DSYNC_READY	BIT(9)	/* waiting, and nothing here keeps it back */
 #define DSYNC_KERNEL	BIT(10)	/* asked for by a driver */
 #define DSYNC_TOLD	BIT(11)	/* was revoked, and the owner knows */
+#define DSYNC_REFUSED	BIT(12)	/* a driver's, overdue: somebody did not wait for its end */
 
 #define DSYNC_FCNTL	(DSYNC_POSIX | DSYNC_OFD)
 

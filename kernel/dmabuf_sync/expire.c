@@ -76,6 +76,24 @@ static struct dsync_access *find_due(struct dsync_queue *queue,
 	return NULL;
 }
 
+/* Of a driver's hold: has it lasted for as long as others had to bear? */
+static bool overdue(const struct dsync_access *held)
+{
+	ktime_t due = ktime_add(held->granted_at, dsync_hold_time(0));
+
+	return held->deadline == KTIME_MAX && (held->flags & DSYNC_KERNEL) &&
+	       !(held->flags & DSYNC_JOB) && !ktime_after(due, ktime_get());
+}
+
+static void refuse(struct dsync_queue *queue, const struct dsync_access *wanted)
+{
+	struct dsync_access *held;
+
+	list_for_each_entry(held, &queue->granted, node)
+		if (overdue(held) && dsync_holds_back(held, wanted))
+			held->flags |= DSYNC_REFUSED;
+}
+
 /* @queue is locked, and is unlocked on return. */
 static void revoke(struct dsync_queue *queue, struct dsync_access *held, struct file *file)
 {
@@ -120,6 +138,8 @@ bool dsync_expire(struct dsync_queue *queue, const struct dsync_access *wanted)
 		revoke(queue, held, file);
 		any = true;
 	}
+	if (wanted)
+		refuse(queue, wanted);
 	dsync_expiry_arm(queue);
 	dsync_queue_unlock(queue);
 	return any;
@@ -206,27 +226,27 @@ void dsync_expiry_arm(struct dsync_queue *queue)
  * a buffer could keep it from all others.
  *
  * Returns: true if the object is locked, if any of its buffers was granted
- * hold_timeout_ms ago or earlier, and if somebody waits for that hold to end.
+ * hold_timeout_ms ago or earlier, and if somebody waits for that hold to end or has
+ * been refused for it since.
  */
 bool dmabuf_sync_overdue(struct dmabuf_sync *sync)
 {
-	ktime_t due = ktime_sub(ktime_get(), dsync_hold_time(0));
 	struct dsync_access *held;
-	bool overdue = false;
+	bool wanted = false;
 
 	mutex_lock(&sync->mutex);
 	if (sync->state != DSYNC_SYNC_LOCKED)
 		goto unlock;
 	for_each_access(held, &sync->request) {
 		dsync_queue_lock(held->queue);
-		overdue = !(held->flags & DSYNC_REVOKED) && !ktime_after(held->granted_at, due) &&
-			  keeps_somebody_back(held->queue, held);
+		wanted = overdue(held) && ((held->flags & DSYNC_REFUSED) ||
+					   keeps_somebody_back(held->queue, held));
 		dsync_queue_unlock(held->queue);
-		if (overdue)
+		if (wanted)
 			break;
 	}
 unlock:
 	mutex_unlock(&sync->mutex);
-	return overdue;
+	return wanted;
 }
 EXPORT_SYMBOL_GPL(dmabuf_sync_overdue);

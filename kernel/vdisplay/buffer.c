@@ -25,7 +25,7 @@
  *
  * Nobody else can revoke the lock of a device, since nothing would stop it from
  * reading. So the display itself stops showing a buffer that was locked hold_timeout_ms
- * ago as soon as somebody waits for it.
+ * ago as soon as somebody wants it.
  */
 
 static int open_buffer(struct vdisplay_buffer *buffer, const struct vdisplay_flip *flip)

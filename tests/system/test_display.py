@@ -171,6 +171,25 @@ def test_overdue_buffer_is_given_back(
     until_event(display, FLIP, 6)
 
 
+def test_overdue_buffer_is_given_back_for_who_does_not_wait(
+    display: Display, buf: int, set_parameter: Callable[[str, int], None]
+) -> None:
+    set_parameter("hold_timeout_ms", 100)
+    display.flip(buf, user_data=5, period_us=PERIOD)
+    until_event(display, FLIP, 5)
+
+    def tried() -> bool:
+        try:
+            trylock(buf, WRITE)
+        except BlockingIOError:
+            return False
+        return True
+
+    until(tried, "a try that succeeds")
+    until_event(display, RELEASE, 5)
+    unlock(buf)
+
+
 def test_wanted_buffer_is_shown_until_it_is_overdue(
     display: Display, buf: int, actors: Actors, set_parameter: Callable[[str, int], None]
 ) -> None:

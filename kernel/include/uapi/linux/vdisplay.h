@@ -7,9 +7,9 @@
  * the whole frame as a real scan-out is, and says what it has seen as a CRC. It
  * holds a DMA read lock on the whole buffer from before the flip that shows any of
  * it until another buffer is shown, so nobody who uses locks writes a buffer on
- * display. When somebody waits for a buffer that has been locked for hold_timeout_ms
- * (of dmabuf_sync) the display gives it back within a sixteenth of a frame and
- * shows nothing.
+ * display. When somebody wants a buffer that has been locked for hold_timeout_ms (of
+ * dmabuf_sync) the display gives it back within a sixteenth of a frame and shows
+ * nothing.
  * open() fails with ENOSPC for a user who has max_user_displays.
  *
  * read() gives struct vdisplay_event, whole ones only; poll() says EPOLLIN when

@@ -227,6 +227,8 @@ static long with_sync(struct client *client, unsigned int cmd,
 	case DSYNC_TEST_UNLOCK:
 		client->locked = false;
 		return dmabuf_sync_unlock(client->sync);
+	case DSYNC_TEST_OVERDUE:
+		return dmabuf_sync_overdue(client->sync);
 	default:
 		return job_call(client, cmd, call);
 	}

@@ -111,6 +111,7 @@ struct dsync_test_hooks {
 #define DSYNC_TEST_WAIT_GRANTED_KILLABLE	DSYNC_TEST(0xDE)
 #define DSYNC_TEST_MAY_ACCESS		DSYNC_TEST(0xDF)	/* returns 0 or 1 */
 /* Around them. */
+#define DSYNC_TEST_OVERDUE		DSYNC_TEST(0xE6)	/* returns 0 or 1 */
 #define DSYNC_TEST_ADD_MOVE		DSYNC_TEST(0xE5)	/* fd is a sync_file */
 #define DSYNC_TEST_DONE_SOFTIRQ		DSYNC_TEST(0xE0)	/* done, from a timer */
 #define DSYNC_TEST_WAIT_STARTED		DSYNC_TEST(0xE1)

@@ -137,6 +137,9 @@ class Driver:
     def unlock(self) -> None:
         self._call(0xCB)
 
+    def overdue(self) -> bool:
+        return self._call(0xE6) == 1
+
     def single_lock(self, fd: int, access: int, wait: bool = True) -> None:
         self._call(0xCC, fd, access | (_WAIT if wait else 0))
 

@@ -8,6 +8,7 @@ import os
 import re
 import select
 import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -299,6 +300,49 @@ def test_two_dma_bufs_of_one_reservation_object(drivers: Drivers, actors: Actors
         driver.close()
         os.close(a)
         os.close(b)
+
+
+def test_overdue(
+    bufs: Buffers, drivers: Drivers, actors: Actors, set_parameter: SetParameter
+) -> None:
+    """Any buffer of the object, once somebody wants it; and not what has a deadline of its own."""
+    set_parameter("hold_timeout_ms", 60_000)
+    a, b, c = bufs(3)
+    (other,) = actors(1)
+    driver = drivers()
+    driver.get(a, DMA_READ)
+    driver.get(b, DMA_WRITE)
+    assert not driver.overdue()  # not locked
+    driver.lock()
+    with pytest.raises(BlockingIOError):
+        other.call(trylock, b, F_READ)
+    other.start(lock, b, F_READ)
+    until_waiting(other, b)
+    assert not driver.overdue()
+    set_parameter("hold_timeout_ms", 1)
+    until(driver.overdue, "a hold of a millisecond")
+    driver.unlock()
+    other.result()
+    assert not driver.overdue()
+    other.call(unlock, b)
+
+    driver.lock()
+    time.sleep(0.01)
+    other.call(trylock, a, F_READ)
+    assert not driver.overdue()
+    with pytest.raises(BlockingIOError):
+        other.call(trylock, a, F_WRITE)
+    assert driver.overdue()
+    driver.unlock()
+    driver.put_all()
+
+    driver.get(c, WRITE)
+    driver.lock()
+    time.sleep(0.01)
+    other.call(lock, c, F_WRITE)
+    assert not driver.overdue()
+    with pytest.raises(TimeoutError):
+        driver.unlock()
 
 
 def _undefined(path: str) -> set[str]:

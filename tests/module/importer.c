@@ -95,7 +95,7 @@ static int attach(struct importer *importer, int fd)
 	return 0;
 }
 
-/* Number of segments, the longest, the highest address, how many need synchronisation. */
+/* Number of segments, the longest, the highest and the first address. */
 static void map_info(struct importer *importer, __u64 *out)
 {
 	struct device *dev = &importer->pdev->dev;
@@ -103,6 +103,7 @@ static void map_info(struct importer *importer, __u64 *out)
 	unsigned int i;
 
 	memset(out, 0, 4 * sizeof(*out));
+	out[3] = sg_dma_address(importer->sgt->sgl);
 	for_each_sgtable_dma_sg(importer->sgt, sg, i) {
 		u64 last = sg_dma_address(sg) + sg_dma_len(sg) - 1;
 		u64 boundary = dma_get_seg_boundary(dev);
@@ -110,9 +111,6 @@ static void map_info(struct importer *importer, __u64 *out)
 		out[0]++;
 		out[1] = max_t(u64, out[1], sg_dma_len(sg));
 		out[2] = max(out[2], last);
-		/* Nothing else changes addresses: these devices have no IOMMU. */
-		if (sg_dma_address(sg) != sg_phys(sg))
-			out[3]++;
 		WARN_ON((sg_dma_address(sg) & ~boundary) != (last & ~boundary));
 	}
 }

@@ -26,8 +26,7 @@ class Mapped:
     segments: int
     longest: int
     last_address: int
-    bounced: int
-    """Segments that need synchronisation; on x86 these are copies."""
+    first_address: int
 
 
 class DmaDevice:

@@ -23,7 +23,7 @@
  * only because of our queue: the request in front is no better off for being
  * in front, since it waits (through others) for the one behind it. So the one
  * behind is moved in front of it, and the search starts again. No edge is
- * turned round twice, and there is a limit: what is left then is undone by the
+ * turned round twice, and there are limits: what is left then is undone by the
  * deadlines of the holds.
  *
  * All queues that the search comes by stay locked until it is over: what it
@@ -39,6 +39,8 @@
 #define MAX_WAITS 16
 /* Cycles that one request undoes; what is left is undone by deadlines. */
 #define MAX_MOVES 16
+/* Edges that are looked at, and queues locked: others wait for these meanwhile. */
+#define MAX_STEPS 50000
 
 static DEFINE_HASHTABLE(waiting_owners, 8);
 static DEFINE_SPINLOCK(waiting_owners_lock);
@@ -96,6 +98,7 @@ struct root {
  * @from: access of @end that this edge leads from
  * @to: access it leads to if it is an order edge, else NULL
  * @hold_edges_only: look for deadlocks only
+ * @steps: how many may still be made
  * @roots: the request that is about to wait, then those that have overtaken others
  * @root_count: how many
  */
@@ -108,17 +111,24 @@ struct search {
 	struct dsync_access *from;
 	struct dsync_access *to;
 	bool hold_edges_only;
+	unsigned int steps;
 	struct root roots[1 + MAX_MOVES];
 	unsigned int root_count;
 };
+
+/* If so, all its queues are locked. */
+static bool visited(const struct search *search, const struct dsync_request *request)
+{
+	return READ_ONCE(request->cycle.epoch) == search->epoch;
+}
 
 static void visit(struct search *search, struct dsync_request *next,
 		  struct dsync_request *parent, struct dsync_access *from,
 		  struct dsync_access *to)
 {
-	if (next->cycle.epoch == search->epoch)
+	if (visited(search, next))
 		return;
-	next->cycle.epoch = search->epoch;
+	WRITE_ONCE(next->cycle.epoch, search->epoch);
 	next->cycle.parent = parent;
 	next->cycle.from = from;
 	next->cycle.to = to;
@@ -161,6 +171,16 @@ static int visit_owner(struct search *search, const void *owner,
 	return err;
 }
 
+/* False if it has taken long enough. */
+static bool step(struct search *search)
+{
+	if (!search->steps)
+		return false;
+	search->steps--;
+	cond_resched();
+	return true;
+}
+
 static void close_cycle(struct search *search, struct dsync_request *request,
 			struct dsync_access *from, struct dsync_access *to)
 {
@@ -178,6 +198,8 @@ static int lock_request(struct search *search, struct dsync_request *request)
 	for_each_access(access, request) {
 		struct dsync_queue *queue = access->queue;
 
+		/* More than enough: no further request is looked at, but this one is locked. */
+		search->steps -= min(search->steps, 1U);
 		/* Should all be unlocked, the request may go, and its references with it. */
 		dsync_queue_ref(queue);
 		err = dsync_txn_lock(&search->txn, queue);
@@ -201,6 +223,8 @@ static int follow_access(struct search *search, struct dsync_request *request,
 	int err;
 
 	list_for_each_entry(other, &queue->granted, node) {
+		if (!step(search))
+			return 0;
 		if (!(other->flags & DSYNC_POSIX) || !dsync_holds_back(other, access))
 			continue;
 		/* On its way out already: it waits for nobody. */
@@ -217,9 +241,11 @@ static int follow_access(struct search *search, struct dsync_request *request,
 	if (search->hold_edges_only)
 		return 0;
 	list_for_each_entry(other, &queue->waiting, node) {
-		if (other == access)
+		if (other == access || !step(search))
 			break;
 		if (!dsync_conflict(other, access))
+			continue;
+		if (other->request != search->start && visited(search, other->request))
 			continue;
 		/* All its queues: another search must not find it at the same time. */
 		err = lock_request(search, other->request);
@@ -346,6 +372,7 @@ static int find_cycle_of_order(struct search *search)
 	int ret = 0;
 
 	search->hold_edges_only = false;
+	search->steps = MAX_STEPS;
 	for (i = 0; i < search->root_count && !ret; i++) {
 		ret = find_cycle(search, &search->roots[i]);
 		if (i && ret > 0 && !has_order_edge(search))
@@ -377,6 +404,7 @@ bool dsync_cycle_deadlocks(struct dsync_request *request)
 	dsync_txn_begin(&search.txn);
 	for (;;) {
 		search.hold_edges_only = true;
+		search.steps = MAX_STEPS;
 		ret = find_cycle(&search, &search.roots[0]);
 		if (ret == -EDEADLK)
 			continue;

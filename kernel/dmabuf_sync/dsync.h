@@ -150,9 +150,10 @@ struct dsync_range {
  * @refs: under the bucket's lock
  * @beginnings: begin_cpu_access calls that are running; changes under @lock
  * @range_calls: begin_range and end_range calls that are running; changes under @lock
+ * @moves: counts the ends of these, and how often it was opened; changes under @lock
  * @lock: all below
  * @closed: nobody is granted anything while this is not zero
- * @ranges: struct dsync_range
+ * @ranges: struct dsync_range, by their first bytes
  * @granted: accesses that are held
  * @waiting: accesses in the order in which they will be served
  * @txn_node: in dsync_txn.locked
@@ -164,6 +165,7 @@ struct dsync_queue {
 	unsigned int refs;
 	unsigned int beginnings;
 	unsigned int range_calls;
+	unsigned int moves;
 	unsigned int closed;
 	struct ww_mutex lock;
 	struct list_head ranges;
@@ -273,6 +275,13 @@ static inline void dsync_wake_var(void *var)
 	wake_up_var(var);
 }
 
+/* Something is over that others may wait for. The queue is locked. */
+static inline void dsync_queue_moved(struct dsync_queue *queue)
+{
+	WRITE_ONCE(queue->moves, queue->moves + 1);
+	dsync_wake_var(&queue->range_calls);
+}
+
 /* Nobody is granted anything until it is open again. The queue is locked. */
 static inline void dsync_queue_close(struct dsync_queue *queue)
 {
@@ -282,7 +291,7 @@ static inline void dsync_queue_close(struct dsync_queue *queue)
 static inline void dsync_queue_open(struct dsync_queue *queue)
 {
 	WRITE_ONCE(queue->closed, queue->closed - 1);
-	dsync_wake_var(&queue->range_calls);
+	dsync_queue_moved(queue);
 }
 
 /* grant.c */

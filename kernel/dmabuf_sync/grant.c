@@ -244,9 +244,13 @@ bool dsync_wait_until_open(struct dsync_queue *queue)
 {
 	struct dsync_request *job = NULL;
 	struct dsync_access *held;
+	unsigned int moves;
+	bool open;
 	int err;
 
 	dsync_queue_lock(queue);
+	moves = queue->moves;
+	open = !queue->closed && !queue->range_calls;
 	list_for_each_entry(held, &queue->granted, node) {
 		if (ended_job(held)) {
 			job = held->request;
@@ -256,9 +260,8 @@ bool dsync_wait_until_open(struct dsync_queue *queue)
 	}
 	dsync_queue_unlock(queue);
 	if (!job)
-		return !wait_var_event_killable(&queue->range_calls,
-						!READ_ONCE(queue->closed) &&
-						!READ_ONCE(queue->range_calls));
+		return open || !wait_var_event_killable(&queue->range_calls,
+							READ_ONCE(queue->moves) != moves);
 	err = dsync_job_wait_over(job);
 	job->put(job);
 	return !err;
@@ -410,6 +413,8 @@ void dsync_queue_scan(struct dsync_queue *queue, struct list_head *candidates)
 		if (barrier && access->owner != barrier->owner)
 			continue;
 		blocked = dsync_blocked(access, &access->node);
+		/* Looked at all those in front of it, and at all who hold: there may be many. */
+		cond_resched();
 
 		if (access->request->count > 1)
 			mark_ready(access, !blocked, candidates);

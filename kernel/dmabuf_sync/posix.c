@@ -117,8 +117,8 @@ unsigned int dsync_posix_held(struct file *file, const void *owner)
  * @start: first byte that somebody holds
  * @stop: last one
  * @pos: byte in question
- * @end: grows to @stop if that covers @pos
- * @next: shrinks to @start if that comes after @pos
+ * @end: grows to @stop if that covers @pos, or the byte behind what it covers already
+ * @next: shrinks to @start if that comes after these
  *
  * Returns: true if it is held.
  */
@@ -126,6 +126,11 @@ bool dsync_held_at(loff_t start, loff_t stop, loff_t pos, loff_t *end, loff_t *n
 {
 	start = dsync_dma_first(start);
 	stop = dsync_dma_last(stop);
+	if (*end == OFFSET_MAX)
+		return true;
+	/* Records are in order: one that follows the last is found in passing. */
+	if (*end >= pos)
+		pos = *end + 1;
 	if (start > pos) {
 		*next = min(*next, start);
 		return false;

@@ -98,6 +98,7 @@ struct dsync_queue *dsync_queue_get(struct dma_resv *resv)
 	made->refs = 1;
 	made->beginnings = 0;
 	made->range_calls = 0;
+	made->moves = 0;
 	made->closed = 0;
 	ww_mutex_init(&made->lock, &dsync_ww_class);
 	INIT_LIST_HEAD(&made->ranges);

@@ -2,6 +2,7 @@
 /*
  * dmabuf-sync: cache maintenance byte by byte, for exporters that can.
  */
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 
 #include "dsync.h"
@@ -58,30 +59,35 @@ static bool begun_enough(const struct dsync_range *range, const struct dsync_acc
 	       (range->write || !(access->type & DMABUF_SYNC_WRITE));
 }
 
+/* The list is in order: who looks for some bytes goes through it once. */
+static void insert_range(struct dsync_queue *queue, struct dsync_range *range)
+{
+	struct dsync_range *before;
+
+	list_for_each_entry_reverse(before, &queue->ranges, node)
+		if (before->start <= range->start)
+			break;
+	list_add(&range->node, &before->node);
+}
+
 /* The first bytes of an access that are not begun. */
 static bool missing(const struct dsync_access *access, loff_t *first, loff_t *last)
 {
-	loff_t pos = dsync_dma_first(access->start), end = dsync_dma_last(access->end);
 	const struct dsync_range *range;
-	bool moved;
 
-	do {
-		moved = false;
-		list_for_each_entry(range, &access->queue->ranges, node) {
-			if (!begun_enough(range, access) || pos < range->start || pos > range->end)
-				continue;
-			if (range->end >= end)
-				return false;
-			pos = range->end + 1;
-			moved = true;
-		}
-	} while (moved);
-
-	*first = pos;
-	*last = end;
-	list_for_each_entry(range, &access->queue->ranges, node)
-		if (begun_enough(range, access) && range->start > pos)
+	*first = dsync_dma_first(access->start);
+	*last = dsync_dma_last(access->end);
+	list_for_each_entry(range, &access->queue->ranges, node) {
+		if (!begun_enough(range, access) || range->end < *first)
+			continue;
+		if (range->start > *first) {
 			*last = min(*last, range->start - 1);
+			break;
+		}
+		if (range->end >= *last)
+			return false;
+		*first = range->end + 1;
+	}
 	return true;
 }
 
@@ -103,20 +109,18 @@ static enum dma_data_direction direction(bool write)
 	return write ? DMA_BIDIRECTIONAL : DMA_FROM_DEVICE;
 }
 
-/* The queue is locked, and unlocked while the exporter works. */
 static void call_over(struct dsync_queue *queue)
 {
 	WRITE_ONCE(queue->range_calls, queue->range_calls - 1);
-	dsync_wake_var(&queue->range_calls);
+	dsync_queue_moved(queue);
 }
 
-static int begin(struct dsync_access *access, loff_t first, loff_t last)
+/* Takes @range, or NULL. The queue is locked, and unlocked while the exporter works. */
+static int begin(struct dsync_access *access, struct dsync_range *range, loff_t first, loff_t last)
 {
 	struct dsync_queue *queue = access->queue;
-	struct dsync_range *range;
 	int err;
 
-	range = kmalloc(sizeof(*range), GFP_KERNEL_ACCOUNT);
 	if (!range)
 		return -ENOMEM;
 	range->dmabuf = access->dmabuf;
@@ -125,7 +129,7 @@ static int begin(struct dsync_access *access, loff_t first, loff_t last)
 	range->end = last;
 	range->write = access->type & DMABUF_SYNC_WRITE;
 	range->state = DSYNC_RANGE_BEGINNING;
-	list_add_tail(&range->node, &queue->ranges);
+	insert_range(queue, range);
 	WRITE_ONCE(queue->range_calls, queue->range_calls + 1);
 	dsync_queue_unlock(queue);
 
@@ -145,28 +149,41 @@ static int begin(struct dsync_access *access, loff_t first, loff_t last)
  * dsync_ranges_begin - get the caches ready for a granted CPU access
  * @access: granted, pending; nothing is locked
  *
- * Returns: 0; -ENOMEM; -ERESTARTSYS; what the exporter says.
+ * Returns: 0; -ENOMEM; -ERESTARTSYS, -EINTR killed; what the exporter says.
  */
 int dsync_ranges_begin(struct dsync_access *access)
 {
 	struct dsync_queue *queue = access->queue;
+	struct dsync_range *range = NULL;
+	unsigned int moves;
 	loff_t first, last;
 	int err = 0;
 
-	dsync_queue_lock(queue);
-	for (;;) {
-		if (!err && busy(access)) {
+	while (!err) {
+		/* A full memory cgroup takes its time, which others need not share. */
+		if (!range)
+			range = kmalloc(sizeof(*range), GFP_KERNEL_ACCOUNT);
+		dsync_queue_lock(queue);
+		moves = queue->moves;
+		if (busy(access)) {
 			dsync_queue_unlock(queue);
+			/* Until one call is over: with many users there is always another one. */
 			err = wait_var_event_killable(&queue->range_calls,
-						      !READ_ONCE(queue->range_calls));
-			dsync_queue_lock(queue);
-		} else if (!err && missing(access, &first, &last)) {
-			err = begin(access, first, last);
-		} else {
+						      READ_ONCE(queue->moves) != moves);
+			continue;
+		}
+		if (!missing(access, &first, &last)) {
+			dsync_queue_unlock(queue);
 			break;
 		}
+		err = begin(access, range, first, last);
+		range = NULL;
+		dsync_queue_unlock(queue);
+		cond_resched();
+		if (fatal_signal_pending(current))
+			err = err ?: -EINTR;
 	}
-	dsync_queue_unlock(queue);
+	kfree(range);
 	return err;
 }
 
@@ -262,24 +279,27 @@ static bool wanted_for_dma(struct dsync_queue *queue, const struct dsync_range *
 }
 
 /* Small, and nobody to tell if it failed. */
-static struct dsync_range *split(struct dsync_range *range, loff_t start, loff_t end)
+static void split(struct dsync_queue *queue, const struct dsync_range *range, loff_t start,
+		  loff_t end)
 {
 	struct dsync_range *part = kmemdup(range, sizeof(*range), GFP_KERNEL | __GFP_NOFAIL);
 
 	part->start = start;
 	part->end = end;
-	list_add_tail(&part->node, &range->node);
-	return part;
+	insert_range(queue, part);
 }
 
-static void cut(struct dsync_range *range, loff_t first, loff_t last)
+static void cut(struct dsync_queue *queue, struct dsync_range *range, loff_t first, loff_t last)
 {
-	if (range->start < first)
-		split(range, range->start, first - 1);
 	if (range->end > last)
-		split(range, last + 1, range->end);
-	range->start = first;
+		split(queue, range, last + 1, range->end);
 	range->end = last;
+	if (range->start == first)
+		return;
+	split(queue, range, range->start, first - 1);
+	list_del(&range->node);
+	range->start = first;
+	insert_range(queue, range);
 }
 
 /* The queue is locked, and is unlocked for a while. */
@@ -303,17 +323,23 @@ static void end(struct dsync_queue *queue, struct dsync_range *range, bool still
 	call_over(queue);
 }
 
-/* The first range of which a part, from @first to @last, need not be begun any more. */
+/*
+ * The first range, of those that start at @from or later, of which a part, from @first to @last,
+ * need not be begun any more.
+ */
 static struct dsync_range *find_unsettled(const struct dsync_access *around,
-					  const struct dsync_access *wanted,
+					  const struct dsync_access *wanted, loff_t from,
 					  loff_t *first, loff_t *last, bool *still_read)
 {
 	struct dsync_queue *queue = around->queue;
 	struct dsync_range *range;
 
 	list_for_each_entry(range, &queue->ranges, node) {
-		if (range->state != DSYNC_RANGE_BEGUN || !overlaps(range, around))
+		if (range->start < from || range->state != DSYNC_RANGE_BEGUN ||
+		    !overlaps(range, around))
 			continue;
+		/* There may be many, and many who hold them. */
+		cond_resched();
 		*still_read = false;
 		if (unheld(queue, range, false, first, last))
 			return range;
@@ -336,7 +362,7 @@ bool dsync_ranges_unsettled(const struct dsync_access *wanted)
 	loff_t first, last;
 	bool still_read;
 
-	return find_unsettled(wanted, wanted, &first, &last, &still_read);
+	return find_unsettled(wanted, wanted, 0, &first, &last, &still_read);
 }
 
 /**
@@ -353,10 +379,12 @@ bool dsync_ranges_settle(const struct dsync_access *access, const struct dsync_a
 {
 	struct dsync_range *range;
 	bool changed = false, still_read;
-	loff_t first, last;
+	loff_t first, last, from = 0;
 
-	while ((range = find_unsettled(access, wanted, &first, &last, &still_read))) {
-		cut(range, first, last);
+	while ((range = find_unsettled(access, wanted, from, &first, &last, &still_read))) {
+		/* Who changes anything in front of it meanwhile looks at that. */
+		from = range->start;
+		cut(access->queue, range, first, last);
 		end(access->queue, range, still_read);
 		changed = true;
 	}

@@ -20,6 +20,9 @@
  * A buffer is attached when a job is submitted, so that errors come early, and
  * mapped when the job is granted: then the CPU is off the buffer, and stays
  * off until the last job has unmapped it and the bytes are back in memory.
+ *
+ * An exporter may take long to attach or detach, or wait for who does something
+ * else to its buffer: others, with other buffers, do not wait for that.
  */
 
 static struct vblit_attachment *find(struct vblit_device *vdev, struct dma_buf *dmabuf)
@@ -32,44 +35,79 @@ static struct vblit_attachment *find(struct vblit_device *vdev, struct dma_buf *
 	return NULL;
 }
 
+static struct vblit_attachment *make(struct vblit_device *vdev, struct dma_buf *dmabuf)
+{
+	struct vblit_attachment *attachment;
+	void *err;
+
+	attachment = kzalloc(sizeof(*attachment), GFP_KERNEL_ACCOUNT);
+	if (!attachment)
+		return ERR_PTR(-ENOMEM);
+	attachment->attach = dma_buf_attach(dmabuf, vdev->dev);
+	if (IS_ERR(attachment->attach)) {
+		err = ERR_CAST(attachment->attach);
+		kfree(attachment);
+		return err;
+	}
+	get_dma_buf(dmabuf);
+	mutex_init(&attachment->lock);
+	attachment->dmabuf = dmabuf;
+	attachment->users = 1;
+	return attachment;
+}
+
+/* Of what is on no list. */
+static void destroy(struct vblit_attachment *attachment)
+{
+	if (attachment->attach)
+		dma_buf_detach(attachment->dmabuf, attachment->attach);
+	dma_buf_put(attachment->dmabuf);
+	mutex_destroy(&attachment->lock);
+	kfree(attachment);
+}
+
 /**
  * vblit_attach - let the device know a dma-buf
- * @vdev: device
+ * @vdev: device, which does not go meanwhile
  * @dmabuf: buffer
  *
  * Returns: a counted attachment, or what the exporter says as an ERR_PTR.
  */
 struct vblit_attachment *vblit_attach(struct vblit_device *vdev, struct dma_buf *dmabuf)
 {
-	struct vblit_attachment *attachment;
+	struct vblit_attachment *attachment, *made = NULL;
 
+again:
 	mutex_lock(&vdev->attach_lock);
 	attachment = find(vdev, dmabuf);
 	if (attachment) {
 		attachment->users++;
-		goto unlock;
+	} else if (made) {
+		list_add(&made->node, &vdev->attachments);
+		attachment = made;
 	}
-	attachment = kzalloc(sizeof(*attachment), GFP_KERNEL_ACCOUNT);
-	if (!attachment) {
-		attachment = ERR_PTR(-ENOMEM);
-		goto unlock;
-	}
-	attachment->attach = dma_buf_attach(dmabuf, vdev->dev);
-	if (IS_ERR(attachment->attach)) {
-		void *err = ERR_CAST(attachment->attach);
-
-		kfree(attachment);
-		attachment = err;
-		goto unlock;
-	}
-	get_dma_buf(dmabuf);
-	mutex_init(&attachment->lock);
-	attachment->dmabuf = dmabuf;
-	attachment->users = 1;
-	list_add(&attachment->node, &vdev->attachments);
-unlock:
 	mutex_unlock(&vdev->attach_lock);
+	if (!attachment) {
+		made = make(vdev, dmabuf);
+		if (IS_ERR(made))
+			return made;
+		goto again;
+	}
+	/* Somebody else was faster. */
+	if (made && made != attachment)
+		destroy(made);
 	return attachment;
+}
+
+static void in_use(struct vblit_device *vdev)
+{
+	atomic_inc(&vdev->busy);
+}
+
+static void not_in_use(struct vblit_device *vdev)
+{
+	if (atomic_dec_and_test(&vdev->busy))
+		wake_up_all(&vdev->idle);
 }
 
 /**
@@ -79,18 +117,19 @@ unlock:
  */
 void vblit_detach(struct vblit_device *vdev, struct vblit_attachment *attachment)
 {
+	bool last;
+
 	mutex_lock(&vdev->attach_lock);
-	if (--attachment->users) {
-		mutex_unlock(&vdev->attach_lock);
-		return;
+	last = !--attachment->users;
+	if (last) {
+		list_del(&attachment->node);
+		in_use(vdev);
 	}
-	list_del(&attachment->node);
-	if (attachment->attach)
-		dma_buf_detach(attachment->dmabuf, attachment->attach);
 	mutex_unlock(&vdev->attach_lock);
-	dma_buf_put(attachment->dmabuf);
-	mutex_destroy(&attachment->lock);
-	kfree(attachment);
+	if (!last)
+		return;
+	destroy(attachment);
+	not_in_use(vdev);
 }
 
 /**
@@ -103,13 +142,15 @@ void vblit_detach_all(struct vblit_device *vdev)
 {
 	struct vblit_attachment *attachment;
 
-	wait_event(vdev->unmapped, !atomic_read(&vdev->mapped));
+	wait_event(vdev->idle, !atomic_read(&vdev->busy));
 	mutex_lock(&vdev->attach_lock);
 	list_for_each_entry(attachment, &vdev->attachments, node) {
 		dma_buf_detach(attachment->dmabuf, attachment->attach);
 		attachment->attach = NULL;
 	}
 	mutex_unlock(&vdev->attach_lock);
+	/* Those that were taken off the list just before. */
+	wait_event(vdev->idle, !atomic_read(&vdev->busy));
 }
 
 static int check_mapping(struct vblit_device *vdev, struct sg_table *sgt, size_t size)
@@ -153,7 +194,7 @@ int vblit_map(struct vblit_device *vdev, struct vblit_attachment *attachment)
 		}
 		vblit_check_coherency(vdev->dev, attachment->dmabuf, sgt);
 		attachment->sgt = sgt;
-		atomic_inc(&vdev->mapped);
+		in_use(vdev);
 	}
 	attachment->mapped++;
 unlock:
@@ -178,8 +219,8 @@ void vblit_unmap(struct vblit_device *vdev, struct vblit_attachment *attachment)
 		attachment->sgt = NULL;
 	}
 	mutex_unlock(&attachment->lock);
-	if (last && atomic_dec_and_test(&vdev->mapped))
-		wake_up_all(&vdev->unmapped);
+	if (last)
+		not_in_use(vdev);
 }
 
 /**

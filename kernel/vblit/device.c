@@ -167,7 +167,7 @@ struct vblit_device *vblit_device_add(struct device *dev, const struct vblit_bac
 	vdev->own_view = vblit_has_own_view(dev);
 	mutex_init(&vdev->attach_lock);
 	INIT_LIST_HEAD(&vdev->attachments);
-	init_waitqueue_head(&vdev->unmapped);
+	init_waitqueue_head(&vdev->idle);
 	init_rwsem(&vdev->submit_lock);
 	mutex_init(&vdev->jobs_lock);
 	INIT_LIST_HEAD(&vdev->files);

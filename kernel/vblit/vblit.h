@@ -69,8 +69,8 @@ struct vblit_backend {
  * @misc: device node
  * @attach_lock: @attachments and their users
  * @attachments: one for each dma-buf that a job uses
- * @mapped: how many of them are mapped
- * @unmapped: whoever waits until none is waits here
+ * @busy: how many of them are mapped, or being detached
+ * @idle: whoever waits until none is waits here
  * @submit_lock: read: a job is being submitted; write: @gone
  * @gone: the driver has let go of the device
  * @jobs_lock: vblit_job.node of all jobs, and @files
@@ -90,8 +90,8 @@ struct vblit_device {
 	struct miscdevice misc;
 	struct mutex attach_lock;	/* see above */
 	struct list_head attachments;
-	atomic_t mapped;
-	wait_queue_head_t unmapped;
+	atomic_t busy;
+	wait_queue_head_t idle;
 	struct rw_semaphore submit_lock;	/* see above */
 	bool gone;
 	struct mutex jobs_lock;		/* see above */

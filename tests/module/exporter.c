@@ -43,7 +43,23 @@ static void buffer_release(struct dma_buf *dmabuf)
 {
 }
 
+static bool slow_attach;
+
+module_param(slow_attach, bool, 0600);
+MODULE_PARM_DESC(slow_attach, "devices are not attached, except for a signal");
+
+static int buffer_attach(struct dma_buf *dmabuf, struct dma_buf_attachment *attach)
+{
+	while (READ_ONCE(slow_attach)) {
+		msleep_interruptible(1);
+		if (signal_pending(current))
+			return -ERESTARTSYS;
+	}
+	return 0;
+}
+
 static const struct dma_buf_ops buffer_ops = {
+	.attach = buffer_attach,
 	.map_dma_buf = buffer_map,
 	.unmap_dma_buf = buffer_unmap,
 	.release = buffer_release,

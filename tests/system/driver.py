@@ -262,7 +262,7 @@ def cache_calls() -> tuple[int, int]:
 def slow(call: str) -> Iterator[None]:
     """During the body "begin" or "end" of a CPU access, of buffers with caches, do not return.
 
-    Or "prepare" of any job.
+    Or "prepare" of any job; or "attach", of a device to a buffer without caches.
     """
     path = _PARAMETERS.format("test" if call == "prepare" else "exporter", f"slow_{call}")
     with open(path, "w") as file:

@@ -20,9 +20,16 @@ from dmabuf_sync import Access, DmaBuf, Sync
 
 Actors = Callable[[int], list[Actor]]
 Buffers = Callable[[int], list[int]]
+SetParameter = Callable[[str, int], None]
 
 PIECES = 400 if DEBUG_KERNEL else 2000
-SETS = 50 if DEBUG_KERNEL else 120
+SETS = 50 if DEBUG_KERNEL else 100
+
+
+@pytest.fixture(autouse=True)
+def _locked_for_long(set_parameter: SetParameter) -> None:
+    """Nobody is to be revoked, however slow the guest is."""
+    set_parameter("hold_timeout_ms", 60_000)
 
 
 def _scatter(fd: int, kind: int, count: int, step: int) -> None:

@@ -376,6 +376,7 @@ bool dsync_cache_settle(const struct dsync_access *access, const struct dsync_ac
 void dsync_cache_pay(struct dsync_access *access);
 
 /* exporter.c */
+void dsync_exporters_forget(void);
 const struct dmabuf_sync_exporter *dsync_exporter_find(const struct dma_buf *dmabuf);
 loff_t dsync_dma_first(loff_t start);
 loff_t dsync_dma_last(loff_t end);

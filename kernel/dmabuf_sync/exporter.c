@@ -72,6 +72,20 @@ void dmabuf_sync_unregister_exporter(struct dmabuf_sync_exporter *exporter)
 EXPORT_SYMBOL_GPL(dmabuf_sync_unregister_exporter);
 
 /**
+ * dsync_exporters_forget - this module goes
+ *
+ * From now on exporters cannot unregister, since nobody can call us, and may go
+ * themselves, while calls of fcntl() still come. They are left alone: who is on the
+ * list just now finds the way out of it, and modules wait for RCU before they go.
+ */
+void dsync_exporters_forget(void)
+{
+	spin_lock(&exporters_lock);
+	INIT_LIST_HEAD(&exporters);
+	spin_unlock(&exporters_lock);
+}
+
+/**
  * dsync_exporter_find - who made a dma-buf
  * @dmabuf: buffer or NULL
  *

@@ -68,6 +68,7 @@ destroy_wq:
 
 static void __exit dsync_exit(void)
 {
+	dsync_exporters_forget();
 	dsync_debugfs_exit();
 	dsync_device_exit();
 	destroy_workqueue(dsync_expiry_wq);

@@ -165,6 +165,10 @@ static struct dsync_access *find_entry(struct dmabuf_sync *sync, struct dma_buf 
 	return NULL;
 }
 
+/*
+ * Room for one more. Who grants takes the mutex, so it is let go while memory is looked for.
+ * Returns 1 if it was, and everything may have changed.
+ */
 static int grow(struct dmabuf_sync *sync)
 {
 	unsigned int capacity = sync->capacity ? sync->capacity * 2 : 4;
@@ -174,16 +178,20 @@ static int grow(struct dmabuf_sync *sync)
 		return 0;
 	if (sync->request.count == DSYNC_MAX_BUFFERS)
 		return -ENOSPC;
+	mutex_unlock(&sync->mutex);
 	accesses = kvmalloc_array(capacity, sizeof(*accesses), GFP_KERNEL_ACCOUNT);
+	mutex_lock(&sync->mutex);
 	if (!accesses)
 		return -ENOMEM;
-	if (sync->request.count)
-		memcpy(accesses, sync->request.accesses,
-		       array_size(sync->request.count, sizeof(*accesses)));
-	kvfree(sync->request.accesses);
-	sync->request.accesses = accesses;
-	sync->capacity = capacity;
-	return 0;
+	if (sync->state == DSYNC_SYNC_IDLE && sync->capacity < capacity) {
+		if (sync->request.count)
+			memcpy(accesses, sync->request.accesses,
+			       array_size(sync->request.count, sizeof(*accesses)));
+		swap(sync->request.accesses, accesses);
+		sync->capacity = capacity;
+	}
+	kvfree(accesses);
+	return 1;
 }
 
 /**
@@ -207,15 +215,17 @@ int dsync_sync_add(struct dmabuf_sync *sync, struct dma_buf *dmabuf, struct dma_
 		return -EINVAL;
 
 	mutex_lock(&sync->mutex);
-	err = -EBUSY;
-	if (sync->state != DSYNC_SYNC_IDLE)
-		goto unlock;
-	err = -EEXIST;
-	if (find_entry(sync, dmabuf, resv))
-		goto unlock;
-	err = grow(sync);
-	if (err)
-		goto unlock;
+	do {
+		err = -EBUSY;
+		if (sync->state != DSYNC_SYNC_IDLE)
+			goto unlock;
+		err = -EEXIST;
+		if (find_entry(sync, dmabuf, resv))
+			goto unlock;
+		err = grow(sync);
+		if (err < 0)
+			goto unlock;
+	} while (err);
 
 	access = &sync->request.accesses[sync->request.count++];
 	memset(access, 0, sizeof(*access));
@@ -349,7 +359,8 @@ EXPORT_SYMBOL_GPL(dmabuf_sync_put_all);
 
 /**
  * dsync_sync_attach_queues - get a queue for every buffer
- * @sync: object with its mutex held, leaving DSYNC_SYNC_IDLE
+ * @sync: object with its mutex held, leaving DSYNC_SYNC_IDLE; or in DSYNC_SYNC_LOCKING,
+ *	and the mutex is taken before it may be granted
  *
  * Returns: 0 or -ENOMEM.
  */

@@ -267,6 +267,19 @@ unsigned int dsync_sync_revoked(struct dmabuf_sync *sync)
 	return count;
 }
 
+/* All that needs memory. An asynchronous lock cannot look for any later, with the mutex held. */
+static int attach(struct dmabuf_sync *sync, enum dsync_lock_mode mode)
+{
+	int err = dsync_sync_attach_queues(sync);
+
+	if (!err && mode == DSYNC_LOCK_ASYNC) {
+		err = prepare_to_wait_in_queues(&sync->request);
+		if (err)
+			dsync_sync_detach_queues(sync, DSYNC_SYNC_LOCKING);
+	}
+	return err;
+}
+
 /**
  * dsync_sync_lock - lock all buffers or none
  * @sync: idle object
@@ -295,13 +308,21 @@ int dsync_sync_lock(struct dmabuf_sync *sync, enum dsync_lock_mode mode, ktime_t
 	err = -EINVAL;
 	if (!sync->request.count)
 		goto unlock;
-	err = dsync_sync_attach_queues(sync);
-	if (err)
+	sync->state = DSYNC_SYNC_LOCKING;
+	mutex_unlock(&sync->mutex);
+
+	/* Others take the mutex to grant this object what they give back: it must not take long. */
+	err = attach(sync, mode);
+
+	mutex_lock(&sync->mutex);
+	if (err) {
+		sync->state = DSYNC_SYNC_IDLE;
 		goto unlock;
+	}
 	sync->hold_time = dsync_hold_time(hold_timeout_ms);
 	sync->error = 0;
-	sync->state = mode == DSYNC_LOCK_ASYNC ? DSYNC_SYNC_ASYNC : DSYNC_SYNC_LOCKING;
 	if (mode == DSYNC_LOCK_ASYNC) {
+		sync->state = DSYNC_SYNC_ASYNC;
 		err = dsync_async_begin(sync, &candidates);
 		goto unlock;
 	}

@@ -80,6 +80,13 @@ def test_ioctl_numbers_carry_the_size_and_are_distinct() -> None:
     assert numbers["DMABUF_SYNC_IOC_TIMED_LOCK"] == (1 << 30) | (size << 16) | (0xA8 << 8) | 2
 
 
+@pytest.mark.parametrize("path", ["tests/system/hostile/ioctl_calls.py", "tests/fuzz/bytes.c"])
+def test_every_ioctl_with_an_argument_is_called_with_any_bytes(path: str) -> None:
+    names = {name for name in dir(lib) if "_IOC_" in name and "MAGIC" not in name}
+    called = set(re.findall(r"\w+_IOC_\w+", (TOP / path).read_text()))
+    assert names - called == {"DMABUF_SYNC_IOC_UNLOCK"}
+
+
 def test_the_stub_names_what_the_extension_has() -> None:
     text = (PACKAGE / "_uapi.pyi").read_text().partition("class _Lib:")[2]
     stub = re.findall(r"^    (?:def )?(\w+)(?::|\()", text, re.M)

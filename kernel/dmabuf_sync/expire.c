@@ -47,9 +47,12 @@ static bool keeps_somebody_back(const struct dsync_queue *queue, const struct ds
 {
 	struct dsync_access *waiting;
 
-	list_for_each_entry(waiting, &queue->waiting, node)
+	list_for_each_entry(waiting, &queue->waiting, node) {
 		if (dsync_holds_back(held, waiting))
 			return true;
+		/* Looked at all its records: there may be many of these, and of those who wait. */
+		cond_resched();
+	}
 	return false;
 }
 

@@ -202,15 +202,21 @@ bool dsync_posix_may_access(const struct dma_buf *dmabuf, loff_t first, loff_t l
 static struct file_lock *find_stranger(struct dsync_queue *queue, const struct dma_buf *dmabuf,
 				       struct file_lock_context *ctx)
 {
-	struct dsync_access *held;
+	const struct dsync_access *held;
+	const void *known = NULL;
 	struct file_lock *record;
 
 	for_each_posix_lock(record, ctx) {
-		bool known = false;
-
-		list_for_each_entry(held, &queue->granted, node)
-			if (held->dmabuf == dmabuf && held->owner == file_lock_owner(record))
-				known = true;
+		/* There may be many, but those of one owner follow each other. */
+		if (file_lock_owner(record) == known)
+			continue;
+		known = NULL;
+		list_for_each_entry(held, &queue->granted, node) {
+			if (held->dmabuf == dmabuf && held->owner == file_lock_owner(record)) {
+				known = held->owner;
+				break;
+			}
+		}
 		if (!known)
 			return record;
 	}

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -157,17 +159,37 @@ static void export_memfd(void)
 	close(request.memfd);
 }
 
-/* Not the last buffer: a strict one kills who touches it without a lock. */
+static _Thread_local sigjmp_buf untouchable;
+static _Thread_local volatile sig_atomic_t touching;
+
+/* A strict buffer that is not locked, or one whose memory is not to be had. */
+static void bus_error(int number)
+{
+	if (touching)
+		siglongjmp(untouchable, 1);
+	signal(number, SIG_DFL);
+}
+
+/* The last buffer may be a strict one: the memory goes when the lock does. */
 static void map_and_touch(void)
 {
-	char *bytes = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
-			   buffers[below(buffer_count - 1)], 0);
+	volatile char *bytes = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
+				    below(2) ? buffer() : buffers[buffer_count - 1], 0);
 
 	if (bytes == MAP_FAILED)
 		return;
-	if (below(2))
-		bytes[below(SIZE)] = 1;
-	munmap(bytes, SIZE);
+	signal(SIGBUS, bus_error);
+	if (!sigsetjmp(untouchable, 1)) {
+		touching = 1;
+		for (int i = below(4); i; i--) {
+			if (below(2))
+				bytes[below(SIZE)] = 1;
+			else
+				(void)bytes[below(SIZE)];
+		}
+	}
+	touching = 0;
+	munmap((char *)bytes, SIZE);
 }
 
 #define PARAMETERS(module) "/sys/module/" module "/parameters/"

@@ -231,7 +231,8 @@ def test_flips_within_a_buffer_do_not_put_its_end_off(
     set_parameter("hold_timeout_ms", 300)
     (other,) = actors(1)
     half = SIZE // 2
-    display.flip(buf, length=half, period_us=PERIOD)
+    display.flip(buf, length=half, user_data=1, period_us=PERIOD)
+    until_event(display, FLIP, 1)
     other.start(lock, buf, WRITE)
     number = 0
     while other.running():

@@ -63,7 +63,8 @@ static int check_steps(struct vblit_job *job)
 	return 0;
 }
 
-static struct vblit_job *make_job(struct vblit_device *vdev, const struct vblit_submit *submit)
+/* The job as user space describes it, without its buffers. */
+static struct vblit_job *read_job(struct vblit_device *vdev, const struct vblit_submit *submit)
 {
 	const struct vblit_op __user *ops = u64_to_user_ptr(submit->ops);
 	struct vblit_job *job;
@@ -86,13 +87,6 @@ static struct vblit_job *make_job(struct vblit_device *vdev, const struct vblit_
 	for (i = 0; i < job->step_count; i++)
 		if (copy_from_user(&job->steps[i].op, &ops[i], sizeof(ops[i])))
 			goto free;
-
-	job->dst = job_buffer(job, submit->dst_fd, FMODE_WRITE);
-	err = PTR_ERR_OR_ZERO(job->dst);
-	if (!err)
-		err = check_steps(job);
-	if (err)
-		goto free;
 	return job;
 
 free:
@@ -100,18 +94,24 @@ free:
 	return ERR_PTR(err);
 }
 
-static int set_fences(struct dmabuf_sync *sync, const struct vblit_submit *submit)
+static int find_buffers(struct vblit_job *job, const struct vblit_submit *submit)
 {
-	const __s32 __user *fds = u64_to_user_ptr(submit->in_fences);
+	int err;
+
+	job->dst = job_buffer(job, submit->dst_fd, FMODE_WRITE);
+	err = PTR_ERR_OR_ZERO(job->dst);
+	return err ?: check_steps(job);
+}
+
+static int set_fences(struct dmabuf_sync *sync, const struct vblit_submit *submit,
+		      const __s32 *in_fences)
+{
 	struct dma_fence *fence;
 	unsigned int i;
-	__s32 fd;
 	int err;
 
 	for (i = 0; i < submit->num_in_fences; i++) {
-		if (get_user(fd, &fds[i]))
-			return -EFAULT;
-		fence = sync_file_get_fence(fd);
+		fence = sync_file_get_fence(in_fences[i]);
 		if (!fence)
 			return -EINVAL;
 		err = dmabuf_sync_add_fence(sync, fence);
@@ -138,51 +138,77 @@ static int wait_granted(struct dmabuf_sync *sync)
 
 /**
  * struct submission - a job on its way
- * @job: lives as long as @sync
+ * @job: lives as long as @sync, once that is there
  * @sync: its object; a reference
  * @file: its job file, to be installed as @fd
  * @fd: reserved
+ * @in_fences: sync_files
  */
 struct submission {
 	struct vblit_job *job;
 	struct dmabuf_sync *sync;
 	struct file *file;
 	int fd;
+	__s32 in_fences[VBLIT_MAX_IN_FENCES];
 };
 
-/* Up to dmabuf_sync_submit(); the device does not go meanwhile. */
-static int queue_job(struct vblit_file *vfile, const struct vblit_submit *submit,
-		     struct vblit_submit __user *user, struct submission *made)
+/*
+ * All that is in the memory of user space, which may take any time: nothing is locked, and no job
+ * runs that a bad pointer would have to stop.
+ */
+static int begin(struct vblit_device *vdev, const struct vblit_submit *submit,
+		 struct vblit_submit __user *user, struct submission *made)
 {
-	struct vblit_device *vdev = vfile->vdev;
-	struct vblit_job *job;
 	int err;
 
-	job = make_job(vdev, submit);
-	if (IS_ERR(job))
-		return PTR_ERR(job);
-	made->job = job;
-	made->sync = vblit_job_sync(job);
-	if (IS_ERR(made->sync))
-		return PTR_ERR(made->sync);
-
-	err = set_fences(made->sync, submit);
-	if (err)
-		goto fini_sync;
+	if (copy_from_user(made->in_fences, u64_to_user_ptr(submit->in_fences),
+			   array_size(submit->num_in_fences, sizeof(*made->in_fences))))
+		return -EFAULT;
+	made->job = read_job(vdev, submit);
+	if (IS_ERR(made->job))
+		return PTR_ERR(made->job);
 	made->fd = get_unused_fd_flags(O_CLOEXEC);
 	if (made->fd < 0) {
 		err = made->fd;
-		goto fini_sync;
+		goto free_job;
 	}
+	if (put_user(made->fd, &user->job_fd)) {
+		err = -EFAULT;
+		goto put_fd;
+	}
+	return 0;
+
+put_fd:
+	put_unused_fd(made->fd);
+free_job:
+	vblit_job_free(made->job);
+	return err;
+}
+
+/* Takes the job over. The device does not go meanwhile. */
+static int queue_job(struct vblit_file *vfile, const struct vblit_submit *submit,
+		     struct submission *made)
+{
+	struct vblit_device *vdev = vfile->vdev;
+	struct vblit_job *job = made->job;
+	int err;
+
+	err = vdev->gone ? -ENODEV : find_buffers(job, submit);
+	if (err) {
+		vblit_job_free(job);
+		return err;
+	}
+	made->sync = vblit_job_sync(job);
+	if (IS_ERR(made->sync))
+		return PTR_ERR(made->sync);
+	err = set_fences(made->sync, submit, made->in_fences);
+	if (err)
+		goto fini_sync;
 	made->file = dmabuf_sync_job_file(made->sync);
 	if (IS_ERR(made->file)) {
 		err = PTR_ERR(made->file);
-		goto put_fd;
+		goto fini_sync;
 	}
-	/* Before it is submitted: a bad pointer must not leave a job running. */
-	err = -EFAULT;
-	if (put_user(made->fd, &user->job_fd))
-		goto put_file;
 
 	mutex_lock(&vdev->jobs_lock);
 	list_add_tail(&job->node, &vfile->jobs);
@@ -194,10 +220,7 @@ static int queue_job(struct vblit_file *vfile, const struct vblit_submit *submit
 		return 0;
 	if (vblit_job_leave_list(job))
 		dmabuf_sync_fini(made->sync);
-put_file:
 	fput(made->file);
-put_fd:
-	put_unused_fd(made->fd);
 fini_sync:
 	dmabuf_sync_fini(made->sync);
 	return err;
@@ -224,11 +247,14 @@ int vblit_submit(struct vblit_file *vfile, struct vblit_submit __user *user)
 		return -EINVAL;
 	if (submit.num_ops > VBLIT_MAX_OPS || submit.num_in_fences > VBLIT_MAX_IN_FENCES)
 		return -EMSGSIZE;
-	down_read(&vdev->submit_lock);
-	err = vdev->gone ? -ENODEV : queue_job(vfile, &submit, user, &made);
-	up_read(&vdev->submit_lock);
+	err = begin(vdev, &submit, user, &made);
 	if (err)
 		return err;
+	down_read(&vdev->submit_lock);
+	err = queue_job(vfile, &submit, &made);
+	up_read(&vdev->submit_lock);
+	if (err)
+		goto put_fd;
 	if (!(submit.flags & VBLIT_SUBMIT_NO_WAIT))
 		err = wait_granted(made.sync);
 	if (err)
@@ -242,6 +268,8 @@ drop_job:
 		dmabuf_sync_fini(made.sync);
 	dmabuf_sync_fini(made.sync);
 	fput(made.file);
+put_fd:
 	put_unused_fd(made.fd);
-	return err;
+	/* As it was. Should it not be there any more, nobody can look at it. */
+	return put_user(submit.job_fd, &user->job_fd) ? -EFAULT : err;
 }

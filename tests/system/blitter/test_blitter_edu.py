@@ -7,17 +7,23 @@ All other tests of the blitter run on it, too: see `device` in conftest.py.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
-from actors import until
+from actors import Actor, until
 from blits import EDU, PATIENCE, SOFT, apply, noise, read, write
 from buffers import allocate
+from stalled_memory import stalled_address
 
 from dmabuf_sync import Access, Blit, Blitter, DmaBuf, JobFailed, JobState, Rect
+from dmabuf_sync._uapi import ffi, lib
 
+Actors = Callable[[int], list[Actor]]
 Make = Callable[[int], list[DmaBuf]]
 SetParameter = Callable[[str, int], None]
 
@@ -102,18 +108,18 @@ def test_stopped_in_the_middle(blitter: Blitter, dst: DmaBuf, set_parameter: Set
     assert (read(dst, 32) == 2).all()
 
 
+def _bind(address: str, how: str) -> None:
+    with open(f"{DRIVER}/{how}", "w") as file:
+        file.write(address)
+
+
 @pytest.fixture
 def bind() -> Iterator[Callable[[str], None]]:
     """bind("unbind"), bind("bind"): by hand, as for any PCI device."""
     (address,) = (name for name in os.listdir(DRIVER) if ":" in name)
-
-    def change(how: str) -> None:
-        with open(f"{DRIVER}/{how}", "w") as file:
-            file.write(address)
-
-    yield change
+    yield partial(_bind, address)
     if not os.path.exists(EDU.path):
-        change("bind")
+        _bind(address, "bind")
 
 
 def test_device_goes_while_it_is_used(
@@ -143,6 +149,28 @@ def test_device_goes_while_it_is_used(
         again.fill(busy, 0x02020202, Rect(0, 0, 8, 1, pitch=32)).wait(PATIENCE)
         blitter.fill(busy, 1)
     assert (read(busy, 32) == 2).all()
+
+
+def _submit_what_never_comes(fd: int) -> None:
+    submit = ffi.new("struct vblit_submit *")
+    submit.ops, submit.num_ops, submit.dst_fd = stalled_address(), 1, fd
+    with open(EDU.path, "rb+", buffering=0) as device:
+        fcntl.ioctl(device, lib.VBLIT_IOC_SUBMIT, bytearray(ffi.buffer(submit)))
+
+
+def test_device_goes_while_user_space_keeps_a_call_waiting(
+    dst: DmaBuf, bind: Callable[[str], None], actors: Actors
+) -> None:
+    """And who made the call can be killed."""
+    stalled, remover = actors(2)
+    stalled.start(_submit_what_never_comes, dst.fileno())
+    wchan = Path(f"/proc/{stalled.pid}/wchan")
+    until(lambda: wchan.read_text() == "handle_userfault", "a fault that nobody answers")
+    remover.call(bind, "unbind")
+    assert not os.path.exists(EDU.path)
+    assert stalled.running()
+    stalled.kill()
+    bind("bind")
 
 
 @pytest.mark.slow

@@ -75,6 +75,9 @@ struct seq_file;
 
 #define DSYNC_FCNTL	(DSYNC_POSIX | DSYNC_OFD)
 
+/* Separate pieces of one dma-buf that one owner may have locked by fcntl(). */
+#define DSYNC_MAX_RECORDS 1024
+
 /* dsync_access.begun: which begin_cpu_access calls wait for their end */
 #define DSYNC_BEGUN_READ	BIT(0)	/* DMA_FROM_DEVICE */
 #define DSYNC_BEGUN_WRITE	BIT(1)	/* DMA_BIDIRECTIONAL */
@@ -405,6 +408,7 @@ void dsync_revoked_exit(void);
 /* posix.c */
 bool dsync_posix_conflict(const struct dsync_access *access);
 bool dsync_posix_owner_conflict(const void *owner, const struct dsync_access *access);
+bool dsync_posix_full(struct file *file, struct file_lock *fl);
 unsigned int dsync_posix_held(struct file *file, const void *owner);
 bool dsync_held_at(loff_t start, loff_t stop, loff_t pos, loff_t *end, loff_t *next);
 bool dsync_posix_held_at(const struct dma_buf *dmabuf, bool writers_only, loff_t pos,

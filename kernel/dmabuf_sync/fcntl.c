@@ -84,6 +84,8 @@ static int complete_grant(struct dsync_access *access, struct file *file, struct
 	struct dsync_access *held;
 	int err;
 
+	if (dsync_posix_full(file, fl))
+		return -ENOLCK;
 	/* It must not queue a waiter of its own: everybody waits with us. */
 	file_lock_flags(fl) &= ~FL_SLEEP;
 	err = posix_lock_file(file, fl, NULL);
@@ -253,7 +255,8 @@ unlock:
  * @until: CLOCK_MONOTONIC time to give up at, KTIME_MAX for never
  * @hold_timeout_ms: hold time, 0 for the default
  *
- * Returns: 0; -EAGAIN would wait; -EDEADLK; -ERESTARTSYS; -ENOLCK no memory;
+ * Returns: 0; -EAGAIN would wait; -EDEADLK; -ERESTARTSYS; -ENOLCK no memory, or
+ * the owner has DSYNC_MAX_RECORDS already;
  * -ETIMEDOUT an earlier hold was revoked, or @until has passed; what the
  * exporter's begin_cpu_access says. On error the owner holds what it held
  * before.
@@ -309,7 +312,8 @@ static void free_hold(struct dsync_access *held)
 
 /*
  * F_UNLCK, also at close and in __fput. Errors: -ENOLCK a record had to be
- * split and there was no memory; -ETIMEDOUT the hold had been revoked.
+ * split, and there was no memory or are too many already; -ETIMEDOUT the hold had been
+ * revoked.
  */
 static int unlock(struct file *file, struct file_lock *fl)
 {
@@ -344,7 +348,7 @@ static int unlock(struct file *file, struct file_lock *fl)
 		}
 		held = NULL;
 	}
-	err = posix_lock_file(file, fl, NULL);
+	err = dsync_posix_full(file, fl) ? -ENOLCK : posix_lock_file(file, fl, NULL);
 	if (err)
 		goto unlock;
 	left = dsync_posix_held(file, like.owner);

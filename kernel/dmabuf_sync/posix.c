@@ -113,6 +113,47 @@ unsigned int dsync_posix_held(struct file *file, const void *owner)
 }
 
 /**
+ * dsync_posix_full - has an owner all the records that it may have?
+ * @file: dma-buf
+ * @fl: what it wants; F_UNLCK may cut a record in two
+ *
+ * Others wait while the records of a buffer are gone through, one by one.
+ *
+ * Returns: true if there are DSYNC_MAX_RECORDS of it, and would be more after that.
+ */
+bool dsync_posix_full(struct file *file, struct file_lock *fl)
+{
+	struct file_lock_context *ctx = locks_inode_context(file_inode(file));
+	bool unlock = file_lock_type(fl) == F_UNLCK, cut = false;
+	struct file_lock *record;
+	unsigned int count = 0;
+
+	if (!ctx)
+		return false;
+	spin_lock(&ctx->flc_lock);
+	for_each_posix_lock(record, ctx) {
+		if (file_lock_owner(record) != file_lock_owner(fl))
+			continue;
+		count++;
+		/* It makes room for what replaces it. */
+		if (fl->fl_start <= record->fl_start && record->fl_end <= fl->fl_end) {
+			count = 0;
+			break;
+		}
+		if (record->fl_start <= fl->fl_start && fl->fl_end <= record->fl_end) {
+			/* Locked already. */
+			if (file_lock_type(record) == file_lock_type(fl)) {
+				count = 0;
+				break;
+			}
+			cut = record->fl_start < fl->fl_start && fl->fl_end < record->fl_end;
+		}
+	}
+	spin_unlock(&ctx->flc_lock);
+	return count >= DSYNC_MAX_RECORDS && (cut || !unlock);
+}
+
+/**
  * dsync_held_at - a step on the search for bytes that nobody holds
  * @start: first byte that somebody holds
  * @stop: last one

@@ -7,13 +7,14 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from actors import Actor, until
 from driver import fails
-from locks import READ, WRITE, trylock, unlock
+from locks import READ, UNLOCK, WRITE, ofd_trylock, trylock, unlock
 from state import accesses
 
 from dmabuf_sync import Access, Blitter, Display, Exporter, Sync
@@ -153,3 +154,34 @@ def test_a_sharer_needs_no_more_than_the_buffer(buf: int, actors: Actors) -> Non
     for path in ("buffers", "stats"):
         with fails(errno.EACCES):
             actor.call(os.open, f"/sys/kernel/debug/dmabuf_sync/{path}", os.O_RDONLY)
+
+
+def _lock_pieces(fd: int, count: int) -> None:
+    """In an actor: every second byte."""
+    for index in range(count):
+        trylock(fd, READ, 2 * index, 1)
+
+
+def test_an_owner_locks_so_many_pieces(buf: int, actors: Actors) -> None:
+    """Also when a lock is cut in two; what makes no more pieces goes on, and so do others."""
+    one, other = actors(2)
+    one.call(_lock_pieces, buf, 1023)
+    one.call(trylock, buf, READ, 10_000, 100)
+    for call, first, length in (
+        (partial(trylock, buf, READ), 20_000, 1),
+        (partial(trylock, buf, WRITE), 10_040, 1),
+        (partial(unlock, buf), 10_040, 1),
+    ):
+        with fails(errno.ENOLCK):
+            one.call(call, first, length)
+    other.call(_lock_pieces, buf, 1)
+    one.call(ofd_trylock, buf, READ, 20_000, 1)
+    one.call(ofd_trylock, buf, UNLOCK)
+    one.call(trylock, buf, READ, 10_040, 1)  # has it
+    one.call(unlock, buf, 10_000, 10)
+    one.call(unlock, buf, 0, 1)
+    one.call(trylock, buf, READ, 20_000, 1)
+    other.call(unlock, buf)
+    one.call(trylock, buf, WRITE)  # all pieces become one
+    one.call(unlock, buf, 10_040, 1)
+    one.call(unlock, buf)

@@ -22,7 +22,7 @@ Actors = Callable[[int], list[Actor]]
 Buffers = Callable[[int], list[int]]
 SetParameter = Callable[[str, int], None]
 
-PIECES = 400 if DEBUG_KERNEL else 2000
+PIECES = 400 if DEBUG_KERNEL else 1000
 SETS = 50 if DEBUG_KERNEL else 100
 
 
@@ -55,7 +55,7 @@ def test_pieces_that_do_not_merge(buf: int, actors: Actors) -> None:
     """One range was begun, and those who hold parts of it are many."""
     one, other = actors(2)
     one.call(lock, buf, WRITE)
-    one.call(_scatter, buf, READ, PIECES, 128)
+    one.call(_scatter, buf, READ, PIECES // 2, 128)
     other.call(trylock, buf, READ, 0, 1)
     other.call(unlock, buf)
     one.call(unlock, buf, 64, 1)

@@ -155,7 +155,9 @@ static bool closed(const struct dsync_access *access)
 	return false;
 }
 
-static bool kept_back(const struct dsync_access *access, const struct list_head *position)
+/* By anything but what closes the queue; by ended jobs only if these are @counted. */
+static bool kept_back(const struct dsync_access *access, const struct list_head *position,
+		      bool counted)
 {
 	const struct dsync_queue *queue = access->queue;
 	const struct dsync_access *other;
@@ -164,7 +166,7 @@ static bool kept_back(const struct dsync_access *access, const struct list_head 
 		return true;
 	list_for_each_entry(other, &queue->granted, node) {
 		/* The queue is closed for as long as that takes. */
-		if ((other->flags & DSYNC_ENDING) || ended_job(other))
+		if ((other->flags & DSYNC_ENDING) || (!counted && ended_job(other)))
 			continue;
 		if (ranges_in_inode(other) && other->dmabuf == access->dmabuf &&
 		    !dirty_for(other, access))
@@ -188,12 +190,16 @@ static bool kept_back(const struct dsync_access *access, const struct list_head 
  * @access: access of a locked queue
  * @position: its element in the waiting list, or where it would be inserted
  *
+ * A job may end at any time, and must not be missed for having run when it was looked
+ * at first and ended when it was looked at again.
+ *
  * Returns: true if something granted, or something that waits in front of
  * @position, conflicts with it.
  */
 bool dsync_blocked(const struct dsync_access *access, const struct list_head *position)
 {
-	return closed(access) || kept_back(access, position);
+	return access->queue->closed || dsync_ranges_ending(access) ||
+	       kept_back(access, position, true);
 }
 
 /**
@@ -229,7 +235,7 @@ const struct dsync_access *dsync_blocker(const struct dsync_access *access)
  */
 bool dsync_only_closed(const struct dsync_access *access, const struct list_head *position)
 {
-	return closed(access) && !kept_back(access, position);
+	return closed(access) && !kept_back(access, position, false);
 }
 
 /**

@@ -384,15 +384,16 @@ class Rules:
 
 
 def main(paths: list[str]) -> int:
-    """Check log files; return 1 when one breaks a rule."""
+    """Check log files, all of them; return 1 when one breaks a rule."""
+    status = 0
     for path in paths:
         with open(path) as log:
             try:
                 print(path, dict(replay(parse(log))))
             except (Violation, ValueError) as error:
                 print(f"{path}: {error}", file=sys.stderr)
-                return 1
-    return 0
+                status = 1
+    return status
 
 
 if __name__ == "__main__":

@@ -360,8 +360,9 @@ static int unlock(struct file *file, struct file_lock *fl)
 	}
 	if (held)
 		held->type = left;
-	dsync_released(&like, like.start, like.end);
+	/* First: its owner may lock the same bytes again while the queue is unlocked. */
 	trace_dmabuf_sync_unlock(&like);
+	dsync_released(&like, like.start, like.end);
 	dsync_cache_settle(&like, NULL);
 	if (!list_empty(&queue->waiting))
 		dsync_queue_scan(queue, &candidates);

@@ -79,8 +79,9 @@ void dsync_release(struct dsync_access *access)
 		access->start = 0;
 		access->end = OFFSET_MAX;
 	}
-	dsync_released(access, access->start, access->end);
+	/* Now: the queue is unlocked below, and its owner may get another hold. */
 	trace_dmabuf_sync_leave(access);
+	dsync_released(access, access->start, access->end);
 	if (access->begun || !list_empty(&queue->ranges)) {
 		dsync_queue_scan(queue, &candidates);
 		if (!list_empty(&candidates)) {
@@ -100,8 +101,8 @@ static void take_away(struct dsync_access *access)
 	dsync_queue_lock(access->queue);
 	if (!(access->flags & DSYNC_REVOKED)) {
 		access->flags |= DSYNC_LEAVING;
-		dsync_released(access, access->start, access->end);
 		trace_dmabuf_sync_leave(access);
+		dsync_released(access, access->start, access->end);
 	}
 	dsync_queue_unlock(access->queue);
 }

@@ -4,24 +4,31 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import random
 import signal
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from actors import Actor, until
 from anything import HOLD_MS, anything
+from locks import WRITE, lock, unlock
 from state import accesses
 
+from dmabuf_sync import DmaBuf, Exporter
 from dmabuf_sync.trace import Recorder, parse, replay
 
 Actors = Callable[[int], list[Actor]]
 Buffers = Callable[[int], list[int]]
 SetParameter = Callable[[str, int], None]
+MIB = 1 << 20
+MADV_POPULATE_READ = 22
+
 
 def _stress(fds: list[int], seed: int, processes: int, rounds: int, kills: int) -> None:
     """Let processes lock until they are through; some are killed and have successors."""
@@ -73,6 +80,28 @@ def test_stress_follows_the_rules(bufs: Buffers, set_parameter: SetParameter) ->
     set_parameter("hold_timeout_ms", HOLD_MS)
     counts = _record(bufs(3), seed=1, processes=4, rounds=60, kills=4)
     assert not [name for name in EXPECTED if not counts[name]], counts
+
+
+def _lock_and_look(buffer: DmaBuf, half: tuple[int, int], rounds: int) -> None:
+    with mmap.mmap(buffer.fileno(), buffer.size) as m:
+        for _ in range(rounds):
+            lock(buffer.fileno(), WRITE, *half)
+            with contextlib.suppress(OSError):  # EFAULT: unlocked by the other thread
+                m.madvise(MADV_POPULATE_READ, *half)
+            unlock(buffer.fileno())
+
+
+def test_threads_on_strict_memory() -> None:
+    """One locks again while the other's pages are taken away."""
+    with Exporter() as exporter, exporter.allocate(8 * MIB, strict=True) as buffer:
+        with Recorder() as recorder:
+            with ThreadPoolExecutor() as pool:
+                halves = (0, 4 * MIB), (4 * MIB, 4 * MIB)
+                for done in [pool.submit(_lock_and_look, buffer, half, 100) for half in halves]:
+                    done.result()
+            recorder.stop()
+            counts = _checked(recorder.log(), "threads")
+    assert counts["leave"] >= 100, counts
 
 
 @pytest.mark.slow

@@ -93,14 +93,17 @@ def _lock_and_look(buffer: DmaBuf, half: tuple[int, int], rounds: int) -> None:
 
 def test_threads_on_strict_memory() -> None:
     """One locks again while the other's pages are taken away."""
-    with Exporter() as exporter, exporter.allocate(8 * MIB, strict=True) as buffer:
-        with Recorder() as recorder:
-            with ThreadPoolExecutor() as pool:
-                halves = (0, 4 * MIB), (4 * MIB, 4 * MIB)
-                for done in [pool.submit(_lock_and_look, buffer, half, 100) for half in halves]:
-                    done.result()
-            recorder.stop()
-            counts = _checked(recorder.log(), "threads")
+    halves = (0, 4 * MIB), (4 * MIB, 4 * MIB)
+    with (
+        Exporter() as exporter,
+        exporter.allocate(8 * MIB, strict=True) as buffer,
+        Recorder() as recorder,
+    ):
+        with ThreadPoolExecutor() as pool:
+            for done in [pool.submit(_lock_and_look, buffer, half, 100) for half in halves]:
+                done.result()
+        recorder.stop()
+        counts = _checked(recorder.log(), "threads")
     assert counts["leave"] >= 100, counts
 
 

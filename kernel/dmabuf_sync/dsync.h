@@ -437,8 +437,10 @@ void dsync_device_exit(void);
 void dsync_debugfs_init(void);
 void dsync_debugfs_exit(void);
 
-/* Counters for debugfs; each event is counted where its tracepoint is. */
-/* When nothing is held, grants + adoptions == releases + merges. */
+/*
+ * Counters for debugfs; each event is counted where its tracepoint is. When nothing is
+ * held, grants + adoptions == releases + merges.
+ */
 enum dsync_counter {
 	DSYNC_COUNT_REQUEST,
 	DSYNC_COUNT_GRANT,

@@ -46,6 +46,10 @@ class Case:
     errors: tuple[int, ...] = CLEAN
 
 
+Make = Callable[[Stack, list[int]], Case]
+"""Makes a case of buffers; what it needs for as long as it is tried is on the stack."""
+
+
 @dataclass
 class Traces:
     """What a failed call must not change."""
@@ -82,8 +86,13 @@ def _traces(fds: list[int]) -> Traces:
     )
 
 
-def exhaust(inject: Injector, case: Case, fds: list[int]) -> int:
+def exhaust(inject: Injector, make: Make, fds: list[int]) -> int:
     """Try with the 1st, 2nd, ... allocation failing, until none does; returns how many do."""
+    with contextlib.ExitStack() as stack:
+        return _exhaust(inject, make(stack, fds), fds)
+
+
+def _exhaust(inject: Injector, case: Case, fds: list[int]) -> int:
     # The last fence of a buffer stays on it and keeps the module: so there has to be one before.
     case.before()
     case.undo(case.call())

@@ -3,23 +3,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Callable
 
 import pytest
 from actors import Actor
-from exhaustion import Case, Stack, a_set, closes, exhaust, overdue, unlocks
+from exhaustion import Case, Make, Stack, a_set, closes, exhaust, overdue, unlocks
 from injector import Injector
 from locks import READ, WRITE, lock, ofd_lock, ofd_test, ofd_trylock, trylock, unlock
 from locks import test as test_lock
 from state import DEBUGFS, parameter, until_waiting
 
 from dmabuf_sync import Access, Control, DmaBuf, Sync
-
-Make = Callable[[Stack, list[int]], Case]
 
 
 def open_device(stack: Stack, fds: list[int]) -> Case:
@@ -284,11 +280,9 @@ FRUGAL: dict[str, Make] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_locks(inject: Injector, fds: list[int], name: str) -> None:
-    with contextlib.ExitStack() as stack:
-        assert exhaust(inject, CASES[name](stack, fds), fds) > 0
+    assert exhaust(inject, CASES[name], fds) > 0
 
 
 @pytest.mark.parametrize("name", FRUGAL)
 def test_frugal_calls(inject: Injector, fds: list[int], name: str) -> None:
-    with contextlib.ExitStack() as stack:
-        exhaust(inject, FRUGAL[name](stack, fds), fds)
+    exhaust(inject, FRUGAL[name], fds)

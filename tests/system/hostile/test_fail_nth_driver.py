@@ -281,9 +281,11 @@ CASES: list[Make] = [
 def test_driver_api(
     inject: Injector, drivers: Callable[..., Driver], fds: list[int], make: Make
 ) -> None:
-    with contextlib.ExitStack() as stack:
-        # Each takes its argument from user space at least.
-        assert exhaust(inject, make(drivers(QUICK), fds, stack), fds) > 0
+    def made(stack: Stack, fds: list[int]) -> Case:
+        return make(drivers(QUICK), fds, stack)
+
+    # Each takes its argument from user space at least.
+    assert exhaust(inject, made, fds) > 0
     hook_calls()
 
 

@@ -27,7 +27,13 @@ class Architecture:
 
 
 NATIVE = Architecture(
-    "amd64", "x86_64", "x86_64-linux-gnu", {"qemu-system-x86_64": "qemu-system-x86"}
+    "amd64",
+    "x86_64",
+    "x86_64-linux-gnu",
+    {"qemu-system-x86_64": "qemu-system-x86"},
+    # With five levels of page tables an interrupt at the moment when the kernel asks for the
+    # features of the first CPU makes KASAN take any address for a wild one, and say no more.
+    kernel_options=("no5lvl",),
 )
 """That of this machine."""
 ARM64 = Architecture(

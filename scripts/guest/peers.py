@@ -54,10 +54,17 @@ def compare(kernel: Kernel, base: Session) -> int:
         results.append(file.read_text().splitlines())
     without, loaded = results
     print("\n".join(loaded))
+    for line in absent(loaded):
+        say(f"tests of others on {kernel.release}: NOT to be run: {line}")
     difference = list(unified_diff(without, loaded, "without", "with", lineterm=""))
     print("\n".join(difference), end="\n" if difference else "")
     say(f"tests of others on {kernel.release}: {'NOT ' if difference else ''}the same results")
-    return 1 if difference else 0
+    return 1 if difference or absent(loaded) else 0
+
+
+def absent(results: Sequence[str]) -> list[str]:
+    """Return the programs that did not even start: these fail with and without the modules."""
+    return [line for line in results if line.endswith((": status 126", ": status 127"))]
 
 
 def programs(kernel: Kernel, folder: Path) -> None:

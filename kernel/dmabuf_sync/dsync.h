@@ -408,6 +408,7 @@ void dsync_revoked_exit(void);
 /* posix.c */
 bool dsync_posix_conflict(const struct dsync_access *access);
 bool dsync_posix_owner_conflict(const void *owner, const struct dsync_access *access);
+bool dsync_posix_holds(struct file *file, struct file_lock *fl);
 bool dsync_posix_full(struct file *file, struct file_lock *fl);
 unsigned int dsync_posix_held(struct file *file, const void *owner);
 bool dsync_held_at(loff_t start, loff_t stop, loff_t pos, loff_t *end, loff_t *next);

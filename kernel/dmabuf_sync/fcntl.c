@@ -311,6 +311,15 @@ static void free_hold(struct dsync_access *held)
 }
 
 /*
+ * Is there anything to tell the exporter? The queue is closed meanwhile: who unlocks what he has
+ * not locked, over and over, must not keep it so.
+ */
+static bool loses(const struct dsync_access *like, struct file *file, struct file_lock *fl)
+{
+	return like->exporter && like->exporter->released && dsync_posix_holds(file, fl);
+}
+
+/*
  * F_UNLCK, also at close and in __fput. Errors: -ENOLCK a record had to be
  * split, and there was no memory or are too many already; -ETIMEDOUT the hold had been
  * revoked.
@@ -322,6 +331,7 @@ static int unlock(struct file *file, struct file_lock *fl)
 	struct dsync_access like = {}, *held;
 	struct dsync_queue *queue;
 	LIST_HEAD(candidates);
+	bool lost = false;
 	unsigned int left;
 	int err = 0;
 
@@ -330,7 +340,11 @@ static int unlock(struct file *file, struct file_lock *fl)
 	if (!queue) {
 		if (!closing && take_revoked(NULL, file, fl))
 			return -ETIMEDOUT;
-		/* A record from before our time; somebody may begin to wait for it. */
+		/*
+		 * A record from before our time; somebody may begin to wait for it. Or of another
+		 * thread, made since.
+		 */
+		lost = true;
 		err = posix_lock_file(file, fl, NULL);
 		queue = dsync_queue_find(dmabuf->resv);
 		if (!queue)
@@ -348,6 +362,7 @@ static int unlock(struct file *file, struct file_lock *fl)
 		}
 		held = NULL;
 	}
+	lost |= loses(&like, file, fl);
 	err = dsync_posix_full(file, fl) ? -ENOLCK : posix_lock_file(file, fl, NULL);
 	if (err)
 		goto unlock;
@@ -362,7 +377,8 @@ static int unlock(struct file *file, struct file_lock *fl)
 		held->type = left;
 	/* First: its owner may lock the same bytes again while the queue is unlocked. */
 	trace_dmabuf_sync_unlock(&like);
-	dsync_released(&like, like.start, like.end);
+	if (lost)
+		dsync_released(&like, like.start, like.end);
 	dsync_cache_settle(&like, NULL);
 	if (!list_empty(&queue->waiting))
 		dsync_queue_scan(queue, &candidates);

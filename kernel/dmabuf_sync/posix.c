@@ -113,6 +113,32 @@ unsigned int dsync_posix_held(struct file *file, const void *owner)
 }
 
 /**
+ * dsync_posix_holds - has an owner locked any of these bytes?
+ * @file: dma-buf
+ * @fl: owner and bytes
+ *
+ * Returns: true if it has.
+ */
+bool dsync_posix_holds(struct file *file, struct file_lock *fl)
+{
+	struct file_lock_context *ctx = locks_inode_context(file_inode(file));
+	struct file_lock *record;
+	bool found = false;
+
+	if (!ctx)
+		return false;
+	spin_lock(&ctx->flc_lock);
+	for_each_posix_lock(record, ctx) {
+		found = file_lock_owner(record) == file_lock_owner(fl) &&
+			record->fl_start <= fl->fl_end && fl->fl_start <= record->fl_end;
+		if (found)
+			break;
+	}
+	spin_unlock(&ctx->flc_lock);
+	return found;
+}
+
+/**
  * dsync_posix_full - has an owner all the records that it may have?
  * @file: dma-buf
  * @fl: what it wants; F_UNLCK may cut a record in two

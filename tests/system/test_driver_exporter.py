@@ -23,7 +23,7 @@ from driver import (
     fails,
     hook_calls,
 )
-from locks import lock, ofd_trylock, trylock, unlock
+from locks import UNLOCK, lock, ofd_trylock, trylock, unlock
 from state import until_waiting
 
 from dmabuf_sync import Access, Sync
@@ -61,6 +61,27 @@ def test_ranges_are_begun_and_ended(hooked: int) -> None:
     name, first, last = hook_calls()[-1]
     assert (name, first, last) == ("end", 2 * PAGE, 3 * PAGE - 1)
     assert cache_calls() == before
+
+
+def test_who_unlocks_nothing_takes_nothing_away(hooked: int, actors: Actors) -> None:
+    """Meanwhile nobody is granted anything: over and over, that would be never."""
+    (other,) = actors(1)
+    lock(hooked, F_READ, PAGE, PAGE)
+    hook_calls()
+    unlock(hooked, 2 * PAGE, PAGE)
+    unlock(hooked, 0, PAGE)
+    other.call(unlock, hooked)
+    other.call(_close_another, hooked)
+    other.call(ofd_trylock, hooked, UNLOCK)
+    assert hook_calls() == []
+    unlock(hooked, PAGE + 10, PAGE)
+    assert ("released", PAGE + 10, 2 * PAGE + 9) in hook_calls()
+    unlock(hooked)
+    hook_calls()
+
+
+def _close_another(fd: int) -> None:
+    os.close(os.dup(fd))
 
 
 def test_exporter_that_is_not_registered(drivers: Drivers) -> None:

@@ -84,11 +84,56 @@ def test_any_bytes(buf: int, name: str) -> None:
     assert len(seen) > 1 or name.endswith("INFO")
 
 
+def _fuzz_operations(buf: int, kind: int, rounds: int) -> set[int]:
+    """What the argument of a submit points to."""
+    chance = random.Random(kind)
+    file, made = CALLS["VBLIT_IOC_SUBMIT"](buf)
+    op = ffi.new("struct vblit_op *")
+    op.op, op.src_fd = kind, -1 if kind == lib.VBLIT_OP_FILL else buf
+    if kind == lib.VBLIT_OP_COPY:
+        op.length, op.dst.offset = 4096, 4096
+    else:
+        for rect in (op.dst, op.src)[: 1 if kind == lib.VBLIT_OP_FILL else 2]:
+            rect.pitch, rect.bytes_per_pixel, rect.width, rect.height = 64, 4, 8, 8
+        op.dst.x = 8
+    made.ops = int(ffi.cast("uintptr_t", op))
+    sensible = bytes(ffi.buffer(op))
+    keep = open_files()
+    seen = set()
+    for _ in range(rounds):
+        data = _mutate(sensible, chance)
+        ffi.buffer(op)[:] = data
+        try:
+            fcntl.ioctl(file, lib.VBLIT_IOC_SUBMIT, ffi.buffer(made))
+            error = 0
+        except OSError as failure:
+            error = failure.errno or -1
+            assert error in ERRORS, f"{errno.errorcode[error]} for {data.hex()}"
+        seen.add(error)
+        assert bytes(ffi.buffer(op)) == data
+        for fd in open_files() - keep:
+            os.close(fd)
+    os.close(file)
+    return seen
+
+
+@pytest.mark.parametrize("name", ["FILL", "COPY", "BLIT"])
+def test_any_bytes_of_an_operation(buf: int, name: str) -> None:
+    assert {0, errno.EINVAL} <= _fuzz_operations(buf, getattr(lib, f"VBLIT_OP_{name}"), 80)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", CALLS)
 def test_any_bytes_for_long(buf: int, name: str) -> None:
     assert 0 in _fuzz(name, buf, rounds=20_000, seed=2)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("name", ["FILL", "COPY", "BLIT"])
+def test_any_bytes_of_an_operation_for_long(buf: int, name: str) -> None:
+    assert 0 in _fuzz_operations(buf, getattr(lib, f"VBLIT_OP_{name}"), 20_000)
 
 
 @pytest.mark.parametrize("device", ["dmabuf_sync", "vdmabuf", "vblit", "vdisplay"])

@@ -280,6 +280,18 @@ static int attach(struct dmabuf_sync *sync, enum dsync_lock_mode mode)
 	return err;
 }
 
+/* End a lock. The object is in DSYNC_SYNC_UNLOCKING, so nobody else does; idle on return. */
+static int unlock_locked(struct dmabuf_sync *sync)
+{
+	int err;
+
+	dsync_async_done(sync);
+	dsync_release_request(&sync->request);
+	err = dsync_sync_revoked(sync) ? -ETIMEDOUT : 0;
+	dsync_sync_detach_queues(sync, DSYNC_SYNC_IDLE);
+	return err;
+}
+
 /**
  * dsync_sync_lock - lock all buffers or none
  * @sync: idle object
@@ -299,8 +311,10 @@ int dsync_sync_lock(struct dmabuf_sync *sync, enum dsync_lock_mode mode, ktime_t
 
 	mutex_lock(&sync->mutex);
 	if (sync->state == DSYNC_SYNC_LOCKED && dsync_sync_revoked(sync)) {
+		/* Now: a moment later it may be somebody else's lock. */
+		sync->state = DSYNC_SYNC_UNLOCKING;
 		mutex_unlock(&sync->mutex);
-		return dsync_sync_unlock(sync);
+		return unlock_locked(sync);
 	}
 	err = -EBUSY;
 	if (sync->state != DSYNC_SYNC_IDLE)
@@ -390,11 +404,7 @@ int dsync_sync_unlock(struct dmabuf_sync *sync)
 		dsync_async_cancel(sync);
 		break;
 	case DSYNC_SYNC_LOCKED:
-		dsync_async_done(sync);
-		dsync_release_request(&sync->request);
-		if (dsync_sync_revoked(sync))
-			err = -ETIMEDOUT;
-		dsync_sync_detach_queues(sync, DSYNC_SYNC_IDLE);
+		err = unlock_locked(sync);
 		break;
 	case DSYNC_SYNC_FAILED:
 		dsync_async_done(sync);

@@ -17,6 +17,11 @@ _API, _MISSING = 0xAA, 1
 _pages: list[mmap.mmap] = []
 
 
+def available() -> bool:
+    """Has this kernel what it takes?"""
+    return os.path.exists("/proc/sys/vm/unprivileged_userfaultfd")
+
+
 def stalled_address() -> int:
     """The address of a page that never comes, for as long as this process lives."""
     libc = ctypes.CDLL(None, use_errno=True)

@@ -18,6 +18,7 @@ import pytest
 from actors import Actor, until
 from blits import EDU, PATIENCE, SOFT, apply, noise, read, write
 from buffers import allocate
+from stalled_memory import available as stalling
 from stalled_memory import stalled_address
 
 from dmabuf_sync import Access, Blit, Blitter, DmaBuf, JobFailed, JobState, Rect
@@ -158,6 +159,7 @@ def _submit_what_never_comes(fd: int) -> None:
         fcntl.ioctl(device, lib.VBLIT_IOC_SUBMIT, bytearray(ffi.buffer(submit)))
 
 
+@pytest.mark.skipif(not stalling(), reason="a kernel without userfaultfd")
 def test_device_goes_while_user_space_keeps_a_call_waiting(
     dst: DmaBuf, bind: Callable[[str], None], actors: Actors
 ) -> None:

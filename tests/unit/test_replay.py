@@ -117,6 +117,38 @@ def test_holder_passes_somebody_who_does_not_wait_for_it(log: Log) -> None:
     log.refused("passes")
 
 
+def _pass_a_job(log: Log, *waiting: str) -> None:
+    """P3 is granted more than it has, past all that waits behind the job that waits for it."""
+    log.have("P1", "a", start=20, end=29)
+    log.have("P3", "a", start=60, end=69)
+    for owner in waiting:
+        if owner == "J":
+            log.queue("J", "a", "W|DMA", start=0, end=9)
+        else:
+            log.queue(owner, "a", start=40, end=59)
+    # The job goes behind this one, and so does P2 if it waits for the job.
+    log.request("P1", "a", part="more", start=5, end=35)
+    log.wait("P1", "a", part="more", before="Ja")
+    log.have("P3", "a", "R", part="more", start=45, end=49)
+
+
+def test_who_may_wait_behind_a_job_is_passed_with_it(log: Log) -> None:
+    """Although they name other bytes: for most exporters a device shares all of them."""
+    _pass_a_job(log, "J", "P2")
+    log.cancel("P1", "a", "more")
+    log.cancel("J", "a")
+    log.end("P1", "a")
+    log.end("P3", "a")
+    log.served("P2", "a")
+    log.end("P2", "a")
+    log.check()
+
+
+def test_who_waits_in_front_of_a_job_is_not_passed_with_it(log: Log) -> None:
+    _pass_a_job(log, "P2", "J")
+    log.refused("passes")
+
+
 def test_cycle_of_order_is_undone(log: Log) -> None:
     log.have("P", "b")
     log.have("D", "a", "R")

@@ -62,6 +62,8 @@ class Access:
     adopted: bool = False
     passes: list[Access] = field(default_factory=list, compare=False)
     """Who waits in front of it and may have to let it pass."""
+    perhaps_behind: list[Access] = field(default_factory=list, compare=False)
+    """Who may wait in front of it, although not in Queue.waiting: see Queue.move_behind()."""
 
     @classmethod
     def of(cls, event: Event) -> Self:
@@ -149,11 +151,30 @@ class Queue(Generic[A]):
     def held_by(self, owner: str) -> list[A]:
         return [held for held in self.granted if held.owner == owner]
 
+    def in_front(self, access: A) -> list[A]:
+        """Return who waits in front of it, or may do so."""
+        place = self.waiting.index(access)
+        return [
+            waiting
+            for index, waiting in enumerate(self.waiting)
+            if index < place or waiting in access.perhaps_behind
+        ]
+
     def move_behind(self, access: A, first: list[A]) -> None:
-        """Put these and all between that wait behind one of them right behind an access."""
+        """Put these and all between that wait behind one of them right behind an access.
+
+        Where the log does not tell whether one waits behind another, it stays, and this is noted.
+        """
         place = self.waiting.index(access)
         in_front = self.waiting[:place]
         behind = dependents(in_front, first.__contains__)
+        others = [waiting for waiting in self.waiting if waiting is not access]
+        for waiting in dependents(others, first.__contains__, certainly=False):
+            if waiting in in_front and waiting not in behind:
+                waiting.perhaps_behind += [access, *behind]
+        access.perhaps_behind = [
+            waiting for waiting in access.perhaps_behind if waiting not in first
+        ]
         rest = [waiting for waiting in in_front if waiting not in behind]
         self.waiting[: place + 1] = [*rest, access, *behind]
 
@@ -162,15 +183,25 @@ def dependents(
     waiting: Sequence[A], first: Callable[[A], bool], *, certainly: bool = True
 ) -> list[A]:
     """Return these accesses, and all that wait behind one of them, or may do so."""
-    found: list[A] = []
-    for access in waiting:
-        behind = any(
-            access.conflicts(other) if certainly else access.may_conflict(other)
-            for other in found
-        )
-        if behind or first(access):
-            found.append(access)
-    return found
+    found = [first(access) for access in waiting]
+
+    def waits_for(place: int, other: int) -> bool:
+        ours, theirs = waiting[place], waiting[other]
+        if certainly:
+            return other < place and ours.conflicts(theirs)
+        return ours.may_conflict(theirs) and (other < place or theirs in ours.perhaps_behind)
+
+    while True:
+        more = [
+            place
+            for place, is_found in enumerate(found)
+            if not is_found
+            and any(found[other] and waits_for(place, other) for other in range(len(found)))
+        ]
+        if not more:
+            return [access for access, is_found in zip(waiting, found, strict=True) if is_found]
+        for place in more:
+            found[place] = True
 
 
 @dataclass

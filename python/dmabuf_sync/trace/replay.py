@@ -211,7 +211,7 @@ class Rules:
         access = self._known(event, State.WAITING)
         queue = self._queues[access.resv]
         passed = self._waiter(event, queue)
-        in_front = queue.waiting[: queue.waiting.index(access)]
+        in_front = queue.in_front(access)
         if access.kind != "posix":
             self._broken(f"only processes are moved, not {access}")
         if passed is None or passed not in in_front:
@@ -238,10 +238,9 @@ class Rules:
             keeps = self._keeps if holds_only else self._may_keep
             found = {held.owner for held in queue.granted if keeps(held, access)}
             if not holds_only:
-                place = queue.waiting.index(access)
                 found |= {
                     first.owner
-                    for first in queue.waiting[:place]
+                    for first in queue.in_front(access)
                     # Either may be a device that waits for caches to be cleaned.
                     if access.conflicts(first) or access.dma or first.dma
                 }

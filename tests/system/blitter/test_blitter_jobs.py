@@ -222,13 +222,14 @@ def test_killed_owner_of_a_running_job(
     """What is granted runs to its end, what is not is taken back."""
     slow, held = bufs(2)
     (owner,) = actors(1)
-    set_vblit("bytes_per_second", device.size)
+    set_vblit("bytes_per_second", device.size // 8)
     lock(held, WRITE)
     owner.start(_queue_and_stay, device.path, slow, held)
     until(lambda: "job" in _kinds(slow) and "job" in _kinds(held), "queueing jobs")
     owner.kill()
     until(lambda: _kinds(held) == ["posix"], "leaving of a killed owner")
     assert _kinds(slow) == ["job"]
+    set_vblit("bytes_per_second", 0)
     unlock(held)
     assert (read(slow) == 0x11).all()
     assert not read(held).any()

@@ -38,7 +38,7 @@ def test_unload_and_load(device: Device, buf: int) -> None:
 def test_running_job_outlives_the_file(
     device: Device, buf: int, set_vblit: SetParameter
 ) -> None:
-    set_vblit("bytes_per_second", device.size)
+    set_vblit("bytes_per_second", device.size // 8)
     with Blitter(device.path) as blitter:
         job = blitter.fill(buf, 0x22222222)
     assert "in use" in rmmod()

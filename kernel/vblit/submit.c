@@ -237,7 +237,7 @@ int vblit_submit(struct vblit_file *vfile, struct vblit_submit __user *user)
 {
 	struct vblit_device *vdev = vfile->vdev;
 	struct vblit_submit submit;
-	struct submission made;
+	struct submission made = {};
 	int err;
 
 	if (copy_from_user(&submit, user, sizeof(submit)))

@@ -24,6 +24,9 @@ KERNELS = (kernels.DEFAULT, "lockdep")
 FOLDERS = ("drivers/dma-buf", "dmabuf-heaps", "sync", "filelock")
 """Below tools/testing/selftests."""
 TIMEOUT = 3000
+# One test of dma-buf waits, not to be interrupted, until another thread has signalled thousands of
+# fences: on a kernel with lockdep that may take longer than a task is allowed to hang.
+PATIENT = ("sysctl.kernel.hung_task_timeout_secs=600",)
 
 
 def every(names: Sequence[str], base: Session) -> int:
@@ -45,6 +48,7 @@ def compare(kernel: Kernel, base: Session) -> int:
             base,
             command=f"sh scripts/guest/peers.sh {folder} {file}",
             modules=modules,
+            append=[*base.append, *PATIENT],
             log=f"console-peers-{name}",
             timeout=TIMEOUT,
         )
